@@ -1,0 +1,38 @@
+"""A local crossmatch engine for alert streams and surveys, on HATS, LSDB and Dask.
+
+The names below are imported when they are first used, so that ``import xmatch_hats`` and the command line stay quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from xmatch_hats.catalogs.copy import open_catalog
+    from xmatch_hats.errors import XmatchError
+    from xmatch_hats.matching.api import crossmatch
+    from xmatch_hats.matching.crossmatcher import Crossmatcher
+
+_HOMES = {
+    "Crossmatcher": "xmatch_hats.matching.crossmatcher",
+    "XmatchError": "xmatch_hats.errors",
+    "crossmatch": "xmatch_hats.matching.api",
+    "open_catalog": "xmatch_hats.catalogs.copy",
+}
+
+__all__ = ["Crossmatcher", "XmatchError", "__version__", "crossmatch", "open_catalog"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xmatch_hats' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Alert packets: containers, schemas, and the splice that appends ``xmatches``."""

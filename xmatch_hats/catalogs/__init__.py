@@ -1,0 +1,1 @@
+"""Local copies of catalogues: definitions, import, pull, verification, coverage, names."""

@@ -1,0 +1,56 @@
+"""The root of the command line: verbs by name, errors in one or two lines, exit codes.
+
+A verb's module imports nothing heavy at its top (LSDB alone takes seconds), so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from xmatch_hats import __version__
+from xmatch_hats.errors import XmatchError
+
+app = typer.Typer(
+    help="A local crossmatch engine for alert streams and surveys: exact, fast, and without an external service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"xmatch-hats {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Accept the options that belong to no verb."""
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    try:
+        app(args=args, prog_name="xmatch-hats")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except XmatchError as error:
+        typer.echo(f"xmatch-hats: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        typer.echo("xmatch-hats: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0

@@ -1,0 +1,1 @@
+"""A made-up sky and exposure, and the tour through them."""

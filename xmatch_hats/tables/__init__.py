@@ -1,0 +1,1 @@
+"""Formats of tables: everything that is read or written here is an Arrow table with units in its fields."""
