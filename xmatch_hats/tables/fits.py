@@ -1,0 +1,178 @@
+"""FITS tables: binary ones as a memory-mapped stream, ASCII ones whole.
+
+A binary table's rows are read straight from the file as big-endian records, so that memory is bounded by a batch; what
+a column's header says of scaling, unsigned offsets and nulls is applied to the integers as they are. NaN is how FITS
+says "missing" for floats, and becomes null. A compressed file is unpacked to a temporary one first.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyWarning
+
+from xmatch_hats.errors import TableError
+from xmatch_hats.tables._fits_column import FitsColumn, make_column
+from xmatch_hats.tables.convert import from_astropy
+from xmatch_hats.tables.memory import MemorySource
+from xmatch_hats.tables.metadata import make_field
+from xmatch_hats.tables.source import TableSource, check_names
+from xmatch_hats.tables.streams import BROKEN, broken_file, one_line, open_stream
+
+_SKIPPED = "LDAC_IMHEAD"
+_PREFERRED = "LDAC_OBJECTS"
+
+
+class FitsSource(TableSource):
+    """The rows of one binary table.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    unpacked : Path
+        The same file without compression.
+    offset : int
+        Where its rows begin, in bytes.
+    rows : int
+    row_type : numpy.dtype
+        Record of a row as stored.
+    columns : list of FitsColumn
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        unpacked: Path,
+        offset: int,
+        rows: int,
+        row_type: np.dtype[Any],
+        columns: list[FitsColumn],
+    ) -> None:
+        super().__init__(path, pa.schema([column.field for column in columns]), rows)
+        self._unpacked, self._offset, self._row_type = unpacked, offset, row_type
+        self._columns = {column.field.name: column for column in columns}
+
+    def _iterate(self, schema: pa.Schema, batch_rows: int, /) -> Iterator[pa.RecordBatch]:
+        if not self.num_rows or not schema.names:
+            return
+        with broken_file(self.path, "FITS"):
+            records = np.memmap(self._unpacked, self._row_type, "r", self._offset, (self.num_rows,))
+        for start in range(0, self.num_rows, batch_rows):
+            chunk = records[start : start + batch_rows]
+            arrays = [self._columns[name].convert(chunk) for name in schema.names]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def open_fits(path: Path, hdu: int | str | None = None) -> TableSource:
+    """Open a table of a FITS file.
+
+    Parameters
+    ----------
+    path : Path
+    hdu : int or str, optional
+        Number or name; by default ``LDAC_OBJECTS`` if there is one, else the first table that is not ``LDAC_IMHEAD``.
+
+    Raises
+    ------
+    TableError
+        The file is broken or cut short, has no such table, or a column's kind is not supported.
+    """
+    unpacked = _unpack(path)
+    try:
+        with warnings.catch_warnings():
+            # Odd keywords are no reason to fail, nor to fill the screen.
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(unpacked, memmap=True, lazy_load_hdus=False) as hdus:
+                source = _open_hdu(path, unpacked, hdus, _choose(hdus, hdu, path))
+    except (*BROKEN, ValueError, KeyError, TypeError, fits.VerifyError) as error:
+        if isinstance(error, OSError) and "Empty or corrupt" in str(error):
+            raise TableError("is empty or no FITS file", place=path) from error
+        raise TableError(f"not a whole FITS file: {one_line(error)}", place=path) from error
+    if unpacked != path:
+        weakref.finalize(source, unpacked.unlink, missing_ok=True)
+    return source
+
+
+def _unpack(path: Path) -> Path:
+    open_stream(path).close()
+    if _is_plain(path):
+        return path
+    with tempfile.NamedTemporaryFile(prefix="xmatch-hats-", suffix=".fits", delete=False) as plain:
+        target = Path(plain.name)
+        try:
+            with broken_file(path, "compressed FITS"), open_stream(path) as packed:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+        except TableError:
+            target.unlink(missing_ok=True)
+            raise
+    return target
+
+
+def _is_plain(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) not in (b"\x1f\x8b", b"BZ")
+
+
+def _is_table(hdu: Any) -> bool:
+    return isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
+
+
+def _choose(hdus: fits.HDUList, wanted: int | str | None, path: Path) -> int:
+    listed = ", ".join(f"{i} {hdu.name or 'without name'} ({type(hdu).__name__})" for i, hdu in enumerate(hdus))
+    tables = [i for i, hdu in enumerate(hdus) if _is_table(hdu)]
+    if wanted is None:
+        named = [i for i in tables if hdus[i].name == _PREFERRED]
+        others = [i for i in tables if hdus[i].name != _SKIPPED]
+        if not (named or others):
+            raise TableError("holds no table", place=path, hint=f"its HDUs are: {listed}")
+        return (named or others)[0]
+    if isinstance(wanted, str) and not wanted.lstrip("-").isdigit():
+        found = [i for i, hdu in enumerate(hdus) if hdu.name == wanted.upper()]
+    else:
+        found = [int(wanted)] if 0 <= int(wanted) < len(hdus) else []
+    if not found or found[0] not in tables:
+        problem = "is no table" if found else "does not exist"
+        raise TableError(f"HDU {wanted} {problem}", place=path, hint=f"its HDUs are: {listed}", value=wanted)
+    return found[0]
+
+
+def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> TableSource:
+    hdu = hdus[number]
+    header = hdu.header
+    names = [header.get(f"TTYPE{i}", f"col{i}").strip() for i in range(1, header["TFIELDS"] + 1)]
+    check_names(names, path)
+    offset, rows = hdu.fileinfo()["datLoc"], header["NAXIS2"]
+    length = header["NAXIS1"] * rows
+    if unpacked.stat().st_size < offset + length:
+        raise TableError(
+            f"is cut short: HDU {number} needs {offset + length} bytes, the file has {unpacked.stat().st_size}",
+            place=path,
+            hint="fetch or write it again",
+        )
+    if isinstance(hdu, fits.TableHDU):
+        return _open_ascii(path, unpacked, number, header)
+    row_type = hdu.columns.dtype
+    if row_type.itemsize != header["NAXIS1"]:
+        raise TableError(f"HDU {number}: its columns do not fill its rows", place=path)
+    columns = [make_column(header, i, name, row_type.names[i - 1], path) for i, name in enumerate(names, start=1)]
+    return FitsSource(path, unpacked, offset, rows, row_type.newbyteorder(">"), columns)
+
+
+def _open_ascii(path: Path, unpacked: Path, number: int, header: fits.Header) -> TableSource:
+    table = from_astropy(Table.read(unpacked, hdu=number, format="fits"))
+    fields = []
+    for i, field in enumerate(table.schema, start=1):
+        texts = {"unit": header.get(f"TUNIT{i}"), "ucd": header.get(f"TUCD{i}"), "description": header.get(f"TCOMM{i}")}
+        fields.append(make_field(field.name, field.type, **texts))
+    return MemorySource(path, table.cast(pa.schema(fields)))
