@@ -1,1 +1,1 @@
-"""Alert packets: containers, schemas, and the splice that appends ``xmatches``."""
+"""Alert packets: safe reading of Avro containers, and the same packets with ``xmatches`` appended."""

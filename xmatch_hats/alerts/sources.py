@@ -1,0 +1,237 @@
+"""Where packets come from: files, folders and tar archives, one packet after the other, in a fixed order.
+
+A folder gives its files, sorted by path, a tar archive its members in their order, straight from the stream: nothing is
+unpacked to disk. Archives within folders are read as archives. Every regular file is taken for a packet, and one that
+is none is rejected with a reason; only what is hidden (``.name``), a link or a device is passed over, and counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from xmatch_hats.alerts.limits import FILE_LIMITS
+from xmatch_hats.alerts.names import is_hidden, safe_name
+from xmatch_hats.errors import PacketError, UsageError, XmatchError
+
+logger = logging.getLogger(__name__)
+
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_TAR_FAULTS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError)
+_SKIP_BYTES = 1 << 20
+_HEADER_BYTES = 1 << 20
+"""A member's extended header holds its name, times and the like."""
+_LATEST = (1 << 33) - 1
+"""The latest moment that a tar header can tell without an extension, in seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class RawPacket:
+    """A packet that has not been read yet; it can be until the next one is asked for."""
+
+    name: str
+    """Relative name that its output gets."""
+    source: str
+    """Where it is, for people: a path, or an archive and the member in it."""
+    modified: int
+    """Seconds since 1970."""
+    read: Callable[[], bytes]
+    """Gives its bytes; PacketError if they cannot be had or are more than may be read."""
+
+
+class PacketSources:
+    """The packets of files, folders and archives.
+
+    Parameters
+    ----------
+    paths : iterable of Path or str
+    max_bytes : int, optional
+        Size of the largest packet that is read into memory.
+
+    Attributes
+    ----------
+    skipped : int
+        Files passed over so far: hidden ones, links, devices.
+
+    Raises
+    ------
+    UsageError
+        No path, or one that does not exist.
+    """
+
+    def __init__(self, paths: Iterable[Path | str], max_bytes: int = FILE_LIMITS.file_bytes) -> None:
+        self.paths = [Path(path) for path in paths]
+        self.skipped = 0
+        self._max_bytes = max_bytes
+        if not self.paths:
+            raise UsageError("no packets are given", hint="name files, folders or tar archives")
+        for path in self.paths:
+            if not path.exists():
+                raise UsageError("does not exist", place=path, value=str(path))
+
+    def __iter__(self) -> Iterator[RawPacket]:
+        for path in self.paths:
+            if path.is_dir():
+                yield from self._folder(path)
+            elif _is_archive(path.name):
+                yield from self._archive(path, path.name, "")
+            else:
+                yield self._file(path, safe_name(path.name))
+
+    def _folder(self, folder: Path) -> Iterator[RawPacket]:
+        for root, folders, files in os.walk(folder, onerror=_unreadable):
+            # In place: os.walk then enters them in this order.
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            for file in sorted(files):
+                path = Path(root, file)
+                name = safe_name(path.relative_to(folder).as_posix())
+                if is_hidden(file) or not path.is_file():
+                    self._skip(str(path))
+                elif _is_archive(file):
+                    yield from self._archive(path, name, f"{_without_suffix(name)}/")
+                else:
+                    yield self._file(path, name)
+
+    def _file(self, path: Path, name: str) -> RawPacket:
+        def read() -> bytes:
+            try:
+                self._check_size(path.stat().st_size)
+                return path.read_bytes()
+            except OSError as error:
+                raise PacketError(f"cannot be read: {error.strerror}") from error
+
+        return RawPacket(name, str(path), _modified(path), read)
+
+    def _archive(self, path: Path, name: str, prefix: str) -> Iterator[RawPacket]:
+        members = 0
+        try:
+            with _open_stream(path) as file:
+                stream = _ForwardStream(file, self._max_bytes)
+                with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+                    while (member := tar.next()) is not None:
+                        # The library keeps every member it has met, a kilobyte each.
+                        tar.members.clear()
+                        members += 1
+                        if not member.isreg() or is_hidden(member.name):
+                            if not member.isdir():
+                                self._skip(f"{path}::{member.name}")
+                            continue
+                        yield self._member(path, tar, member, prefix)
+                stream.require_end()
+        except _TAR_FAULTS as error:
+            reason = f"is damaged after {members} members, what follows is lost: {error or type(error).__name__}"
+            yield RawPacket(name, str(path), _modified(path), _raiser(reason))
+
+    def _member(self, path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, prefix: str) -> RawPacket:
+        def read() -> bytes:
+            self._check_size(member.size)
+            try:
+                file = tar.extractfile(member)
+                return b"" if file is None else file.read()
+            except _TAR_FAULTS as error:
+                raise PacketError(f"cannot be read from its archive: {error or type(error).__name__}") from error
+
+        source = f"{path}::{member.name}".encode("utf-8", "replace").decode()
+        return RawPacket(prefix + safe_name(member.name), source, _moment(member.mtime), read)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise PacketError(f"has {size} bytes; at most {self._max_bytes} are read")
+
+    def _skip(self, source: str) -> None:
+        self.skipped += 1
+        logger.info("passed over, not a regular visible file: %r", source)
+
+
+class _ForwardStream:
+    """A stream that only goes forward, as the tar library wants to read it, and never gives more than it may at once.
+
+    The library reads a member's extended header, of any size that the archive claims, in one piece.
+    """
+
+    def __init__(self, file: IO[bytes], max_bytes: int) -> None:
+        self._file = file
+        self._max_bytes = max(max_bytes, _HEADER_BYTES)
+        self._position = 0
+        self._last = b""
+
+    def read(self, size: int) -> bytes:
+        if size > self._max_bytes:
+            raise tarfile.ReadError(f"a piece of {size} bytes is claimed")
+        self._last = self._file.read(size)
+        self._position += len(self._last)
+        return self._last
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        if position < self._position:
+            raise tarfile.ReadError("a member lies before the one that precedes it")
+        while self._position < position:
+            if not self.read(min(_SKIP_BYTES, position - self._position)):
+                raise tarfile.ReadError("ends in the middle of a member")
+        return self._position
+
+    def require_end(self) -> None:
+        """Tell a good end, an empty block, from bytes that are no header, which the library takes for the end too."""
+        if len(self._last) != tarfile.BLOCKSIZE or self._last.strip(b"\0"):
+            raise tarfile.ReadError("has no end mark where it stops")
+
+
+def is_small(paths: Iterable[Path], max_bytes: int) -> bool:
+    """Whether files and folders hold less than so many bytes together; what cannot be seen counts nothing."""
+    total = 0
+    for path in paths:
+        files = (Path(root, file) for root, _, names in os.walk(path) for file in names) if path.is_dir() else (path,)
+        for file in files:
+            total += file.stat().st_size if file.is_file() else 0
+            if total >= max_bytes:
+                return False
+    return True
+
+
+def _open_stream(path: Path) -> IO[bytes]:
+    file = path.open("rb")
+    magic = file.read(2)
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file, mode="rb") if magic == b"\x1f\x8b" else file  # type: ignore[return-value]
+
+
+def _unreadable(error: OSError) -> None:
+    raise XmatchError(f"the folder cannot be read: {error.strerror}", place=error.filename) from error
+
+
+def _raiser(reason: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise PacketError(reason)
+
+    return read
+
+
+def _is_archive(name: str) -> bool:
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def _without_suffix(name: str) -> str:
+    suffix = next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix))
+    return name[: -len(suffix)]
+
+
+def _modified(path: Path) -> int:
+    try:
+        return _moment(path.stat().st_mtime)
+    except OSError:
+        return 0
+
+
+def _moment(seconds: float) -> int:
+    # Archives claim times as text: infinite, negative, or not a number, as it may be.
+    return int(seconds) if 0 <= seconds <= _LATEST else 0

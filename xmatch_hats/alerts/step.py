@@ -1,0 +1,189 @@
+"""The step itself: packets in, packets with ``xmatches`` out. It knows nothing of files or streams.
+
+Whoever runs it reads bytes from somewhere, has them decoded, hands over decoded packets in batches, and writes or sends
+what comes back. A packet that cannot be used never disturbs the others; a catalogue that cannot be searched fails the
+whole batch, so that nothing is called unmatched for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmatch_hats.alerts.packet import Packet, PacketReader
+from xmatch_hats.alerts.splice import Chunks, Output, assemble
+from xmatch_hats.alerts.xmatches import XmatchesEncoder, encode_xmatches
+from xmatch_hats.errors import PacketError
+from xmatch_hats.matching.result import MatchResult
+from xmatch_hats.matching.status import MatchStatus, combine_statuses
+from xmatch_hats.sphere import PositionFault
+
+
+class Matcher(Protocol):
+    """What `xmatch_hats.matching.crossmatcher.Crossmatcher` offers."""
+
+    @property
+    def targets(self) -> Sequence[Any]:
+        """The catalogues: `name`, `copy` and the `schema` of the answers."""
+
+    def match(self, ra: Any, dec: Any) -> Mapping[str, MatchResult]:
+        """Match positions, degrees, against every catalogue."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one packet."""
+
+    data: bytes | None
+    """The new packet, None if none of its alerts goes on."""
+    status: NDArray[np.uint8]
+    """`MatchStatus` of each alert over all catalogues."""
+    by_catalog: dict[str, NDArray[np.uint8]]
+    """The same for each catalogue."""
+    rejects: dict[int, PacketError] = field(default_factory=dict)
+    """Why alerts were rejected, by their number in the packet."""
+
+
+class AlertStep:
+    """Decodes packets, matches their alerts, and encodes them anew.
+
+    Parameters
+    ----------
+    matcher : Matcher
+        It answers with the nearest row of each catalogue at least.
+    output : Output
+        The form that packets leave in.
+    reader : PacketReader, optional
+        Default for ZTF packets in files.
+
+    Raises
+    ------
+    UsageError
+        A column of a catalogue has no form on the wire.
+    """
+
+    def __init__(self, matcher: Matcher, output: Output, reader: PacketReader | None = None) -> None:
+        self.output = output
+        self._matcher = matcher
+        self._reader = reader or PacketReader()
+        self._encoders = {
+            target.name: XmatchesEncoder(target.name, target.schema, _wire_names(target)) for target in matcher.targets
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the catalogues."""
+        return tuple(self._encoders)
+
+    @property
+    def nulled(self) -> dict[str, int]:
+        """By catalogue, how many values so far became null because a 32-bit float cannot hold them."""
+        return {name: encoder.nulled for name, encoder in self._encoders.items()}
+
+    def decode(self, data: bytes) -> Packet:
+        """Read a packet.
+
+        Raises
+        ------
+        PacketError
+            It cannot be used. Nothing else is raised, whatever the bytes.
+        """
+        return self._reader.read(data)
+
+    def process(self, packets: Sequence[Packet], max_positions: int | None = None) -> Iterator[Outcome]:
+        """Match packets, and encode them one by one as the outcomes are asked for.
+
+        Parameters
+        ----------
+        packets : sequence of Packet
+        max_positions : int, optional
+            Positions to match at once; default all.
+
+        Returns
+        -------
+        iterator of Outcome
+            One for each packet, in order. All positions have been matched when it is returned.
+
+        Raises
+        ------
+        PartitionReadError
+            A partition that is needed cannot be read.
+        """
+        alerts = [alert for packet in packets for alert in packet.alerts]
+        ra = np.array([alert.ra for alert in alerts], dtype=np.float64)
+        dec = np.array([alert.dec for alert in alerts], dtype=np.float64)
+        size = max_positions or max(len(alerts), 1)
+        answers = [self._match(ra[i : i + size], dec[i : i + size]) for i in range(0, len(alerts), size)]
+        unions = [union for answer in answers for union in answer.unions]
+        faults = _joined([answer.faults for answer in answers])
+        statuses = {name: _joined([answer.statuses[name] for answer in answers]) for name in self._encoders}
+        combined = combine_statuses(list(statuses.values()))
+        return self._encode_all(packets, unions, faults, combined, statuses)
+
+    def _encode_all(
+        self,
+        packets: Sequence[Packet],
+        unions: Sequence[bytes],
+        faults: NDArray[np.uint8],
+        combined: NDArray[np.uint8],
+        statuses: dict[str, NDArray[np.uint8]],
+    ) -> Iterator[Outcome]:
+        first = 0
+        for packet in packets:
+            own = slice(first, first + len(packet.alerts))
+            data, rejects = self._encode(packet, unions[own], faults[own])
+            for status in (combined, *statuses.values()):
+                status[own][list(rejects)] = MatchStatus.REJECTED
+            yield Outcome(data, combined[own], {name: status[own] for name, status in statuses.items()}, rejects)
+            first = own.stop
+
+    def _match(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> _Answer:
+        results = self._matcher.match(ra, dec)
+        entries = [encoder.encode(results[name]) for name, encoder in self._encoders.items()]
+        unions = [encode_xmatches(entries, row) for row in range(len(ra))]
+        # A position is a position for every catalogue alike.
+        faults = next(iter(results.values())).faults
+        return _Answer(unions, faults, {name: results[name].status for name in self._encoders})
+
+    def _encode(
+        self, packet: Packet, unions: Sequence[bytes], faults: NDArray[np.uint8]
+    ) -> tuple[bytes | None, dict[int, PacketError]]:
+        """Encode a packet's alerts but for those that cannot be: the new packet, and why they cannot."""
+        records: list[Chunks | None] = []
+        rejects: dict[int, PacketError] = {}
+        try:
+            header, encode = self.output.begin(packet)
+        except PacketError as error:
+            return None, dict.fromkeys(range(len(packet.alerts)), error)
+        for number, (alert, union, fault) in enumerate(zip(packet.alerts, unions, faults.tolist(), strict=True)):
+            records.append(None)
+            try:
+                if fault:
+                    raise PacketError(f"cannot be matched: {PositionFault(fault).reason}", place=f"record {number}")
+                records[-1] = encode(alert, union)
+            except PacketError as error:
+                rejects[number] = error
+        goes_on = len(rejects) < len(packet.alerts) or not packet.alerts
+        return assemble(header, packet, records) if goes_on else None, rejects
+
+
+@dataclass(frozen=True)
+class _Answer:
+    unions: list[bytes]
+    faults: NDArray[np.uint8]
+    statuses: dict[str, NDArray[np.uint8]]
+
+
+def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint8)
+
+
+def _wire_names(target: Any) -> dict[str, str]:
+    definition = target.copy.definition
+    if definition is None:
+        return {}
+    return {name: definition.vizier_name(name) for name in target.schema.names}
