@@ -1,0 +1,129 @@
+"""``xmatch-hats catalog``, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.csv as pa_csv
+import pytest
+
+from tests.copies import make_copy, sky_table
+from xmatch_hats.catalogs.copy import open_copy
+from xmatch_hats.cli.app import run
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "stars.csv"
+    pa_csv.write_csv(sky_table(500, 1), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    return make_copy(sky_table(500, 1), tmp_path_factory.mktemp("cli") / "sky").path
+
+
+def test_import_verify_and_info(source, tmp_path, capsys):
+    out = tmp_path / "stars"
+    assert run(["catalog", "import", str(source), "--coverage", "all-sky", "--margin", "20", "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert f"{out}: 500 rows in" in told.out
+    assert "margin 20 arcsec, coverage all-sky" in told.out
+    assert "no definition fits" in told.err
+    assert run(["catalog", "verify", str(out)]) == 0
+    assert f"{out}: passed" in capsys.readouterr().out
+    assert run(["catalog", "info", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "all-sky, 100.0000% of the sky" in text
+    assert "ties by _row" in text
+    assert str(source) in text
+
+
+def test_info_as_json_tells_columns_and_an_estimated_coverage(copy, capsys):
+    assert run(["catalog", "info", str(copy), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"] == 500
+    assert told["coverage"]["estimated"] is True
+    assert [column["name"] for column in told["columns"]] == ["ra", "dec", "source_id", "flux", "_row"]
+    assert told["columns"][-1]["description"].startswith("Row number")
+    assert told["bytes"] == sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())
+    assert run(["catalog", "info", str(copy)]) == 0
+    assert "estimated" in capsys.readouterr().out
+
+
+def test_info_of_a_foreign_copy(shared_data, capsys):
+    folder = shared_data / "lsdb_oracle" / "small_sky"
+    assert run(["catalog", "info", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "not by this program" in text
+    assert "none: nothing can be searched across borders" in text
+
+
+def test_a_flipped_byte_fails_verification(copy, tmp_path, capsys):
+    folder = Path(shutil.copytree(copy, tmp_path / "c"))
+    path = next(iter(sorted(folder.rglob("Npix=*.parquet"))))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert run(["catalog", "verify", str(folder), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] is False
+    failed = {check["name"]: check for check in report["checks"] if check["state"] == "failed"}
+    assert path.name in failed["checksums"]["places"][0]
+    assert run(["catalog", "verify", str(folder)]) == 1
+    assert "checksums: " in capsys.readouterr().out
+
+
+def test_names_versions_and_use(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XMATCH_HATS_CATALOGS", str(tmp_path / "root"))
+    assert run(["catalog", "list"]) == 0
+    assert "no catalogues under" in capsys.readouterr().out
+    assert run(["catalog", "import", str(source), "--as", "stars@v1"]) == 0
+    assert "stars is now at version v1" in capsys.readouterr().out
+    assert run(["catalog", "import", str(source), "--as", "stars"]) == 0
+    assert "it waits: `xmatch-hats catalog use stars 2" in capsys.readouterr().out
+    assert open_copy("stars").name == "stars"
+    assert run(["catalog", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["version"], row["current"]) for row in rows][-1] == ("v1", True)
+    later = next(row["version"] for row in rows if not row["current"])
+    assert run(["catalog", "use", "stars", later]) == 0
+    assert run(["catalog", "verify", "stars", "--no-checksums"]) == 0
+    assert run(["catalog", "list"]) == 0
+    capsys.readouterr()
+    (tmp_path / "root" / "stars" / "v1" / "xmatch_hats.json").write_text("{")
+    assert run(["catalog", "list"]) == 0
+    assert "is not a manifest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["import", "SOURCE"], 2, "say where the copy goes, once"),
+        (["import", "SOURCE", "--out", "x", "--as", "y"], 2, "say where the copy goes, once"),
+        (["import", "SOURCE", "--as", "../x"], 2, "cannot be the name"),
+        (["import", "SOURCE", "--out", "x", "--columns", "all,ra"], 2, "all alone"),
+        (["import", "SOURCE", "--out", "x", "--columns", "flx"], 1, "near names: flux"),
+        (["import", "SOURCE", "--out", "x", "--definition", "nope"], 1, "no definition is named"),
+        (["import", "/nope.csv", "--out", "x"], 1, "there is no such file"),
+        (["info", "nothing-of-this-name"], 1, "no catalogue is named"),
+        (["verify", "/nope"], 1, "/nope"),
+        (["use", "nothing", "v1"], 1, "no catalogue is named"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(source, tmp_path, monkeypatch, capsys, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(["catalog", *(str(source) if part == "SOURCE" else part for part in arguments)]) == code
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("verb", ["import", "pull", "verify", "info", "list", "use"])
+def test_every_verb_shows_an_example(verb, capsys):
+    assert run(["catalog", verb, "--help"]) == 0
+    assert f"xmatch-hats catalog {verb}" in capsys.readouterr().out

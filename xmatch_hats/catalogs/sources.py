@@ -1,0 +1,298 @@
+"""What an import reads: which files, which of their columns, and what these become in a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from xmatch_hats.catalogs import layout
+from xmatch_hats.catalogs.copy import ROW_COLUMN
+from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, HIVE_COLUMNS
+from xmatch_hats.errors import DefinitionError, TableError, UsageError
+
+if TYPE_CHECKING:
+    from xmatch_hats.catalogs.definition import Definition
+    from xmatch_hats.tables.read import TableSource
+
+Columns = Sequence[str] | Literal["all"] | None
+"""Names in either name set; every column; or the definition's default ones."""
+
+RESERVED = frozenset({HEALPIX_COLUMN, ROW_COLUMN}) | HIVE_COLUMNS
+"""Columns that an import makes itself; a source's own of these names are from an earlier copy, and left behind."""
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """How every source of one import is read; it is pickled to the workers."""
+
+    definition: Definition | None
+    columns: tuple[str, ...] | Literal["all"] | None
+    ra_column: str
+    """Name in the copy."""
+    dec_column: str
+    id_column: str
+    """Column of the copy that orders rows at equal distance: the definition's, else the source row number."""
+    schema: pa.Schema
+    """Columns of the copy, without the HEALPix index."""
+    share: float
+    """Share of the first source's columns that the copy keeps, by number."""
+    hdu: int | None = None
+    """Which table of a FITS file."""
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the copy keeps source row numbers."""
+        return self.id_column == ROW_COLUMN
+
+    def source_columns(self, source: TableSource) -> list[str]:
+        """Columns to read of one source: those of the copy and those that the self-checks look at.
+
+        Raises
+        ------
+        DefinitionError, TableError
+            The source lacks one that the copy has.
+        """
+        if self.definition is None:
+            wanted = [name for name in self.schema.names if name != ROW_COLUMN]
+            if missing := [name for name in wanted if name not in source.schema.names]:
+                raise TableError(
+                    f"lacks the columns {', '.join(missing)} that the other sources have", place=source.path
+                )
+            return wanted
+        chosen = _definition_columns(self.definition, source.schema, source.path, self.columns)
+        checked = {name for check in self.definition.self_checks for name in check.used}
+        known = self.definition.canonical_names(source.schema)
+        return chosen + [name for name, canonical in known.items() if canonical in checked and name not in chosen]
+
+    def open(self, path: Path) -> TableSource:
+        """Open one source."""
+        return open_source(path, self.definition, self.hdu)
+
+
+def expand_sources(sources: Iterable[str | Path]) -> list[Path]:
+    """Files that sources mean: files themselves, and of folders every file below, sorted, hidden ones skipped.
+
+    Raises
+    ------
+    UsageError
+        There are none, or one is given twice.
+    TableError
+        One does not exist, a folder is empty, or is a HATS catalogue.
+    """
+    files: list[Path] = []
+    for source in sources:
+        path = Path(source).expanduser().absolute()
+        if path.is_dir():
+            files += _folder_files(path)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise TableError("there is no such file or folder", place=path)
+    if not files:
+        raise UsageError("nothing to import: no source is given")
+    if len(set(files)) != len(files):
+        twice = next(path for path in files if files.count(path) > 1)
+        raise UsageError("is given twice, its rows would be in the copy twice", place=twice)
+    return files
+
+
+def open_source(path: Path, definition: Definition | None, hdu: int | None) -> TableSource:
+    """Open a table as a source of an import, with what its definition knows of its columns.
+
+    Raises
+    ------
+    TableError
+        As `xmatch_hats.tables.read.open_table`.
+    """
+    from xmatch_hats.tables.formats import format_of
+    from xmatch_hats.tables.read import open_table
+
+    kind = format_of(path)
+    if kind == "bulk" and definition is not None and definition.bulk is not None:
+        columns = definition.bulk_columns
+        types = {column.name: column.arrow_type for column in columns}
+        return open_table(path, format=kind, names=[column.name for column in columns], column_types=types)
+    if kind == "csv" and definition is not None:
+        return open_table(path, hdu=hdu, column_types=_text_columns(path, definition))
+    return open_table(path, hdu=hdu)
+
+
+def find_definition(path: Path, hdu: int | None) -> Definition | None:
+    """The shipped definition that fits a source: by its column names, or a bulk file's own name; None if none does."""
+    from xmatch_hats.catalogs.definition import definition_for, list_definitions, load_definition
+    from xmatch_hats.tables.formats import format_of
+
+    kind = format_of(path)
+    if kind == "bulk":
+        shipped = [load_definition(name) for name in list_definitions()]
+        return next((d for d in shipped if d.bulk and d.bulk.pattern and fnmatch(path.name, d.bulk.pattern)), None)
+    return definition_for(_csv_header(path) if kind == "csv" else open_source(path, None, hdu).schema)
+
+
+def _csv_header(path: Path) -> pa.Schema:
+    """Column names of a CSV file; learning the types would read all of it."""
+    from xmatch_hats.tables.delimited import csv_layout
+
+    return pa.schema([pa.field(name, pa.null()) for name in csv_layout(path).names])
+
+
+def _text_columns(path: Path, definition: Definition) -> dict[str, pa.DataType]:
+    """Source columns that the definition calls strings: read as numbers, flags such as 0211 would lose their zeros."""
+    known = definition.canonical_names(_csv_header(path))
+    types = {name: definition.by_name[canonical].arrow_type for name, canonical in known.items()}
+    return {name: type_ for name, type_ in types.items() if pa.types.is_string(type_)}
+
+
+def plan_import(
+    files: Sequence[Path], definition: Definition | None, columns: Columns, *, hdu: int | None = None
+) -> ImportPlan:
+    """Decide from the first source which definition fits and what the copy's columns are.
+
+    Raises
+    ------
+    DefinitionError, TableError
+        A source cannot be read, or lacks a column of the copy.
+    """
+    path = files[0]
+    definition = definition or find_definition(path, hdu)
+    asked: tuple[str, ...] | Literal["all"] | None = columns if columns is None or columns == "all" else tuple(columns)
+    if definition is None:
+        return _plan_without(files, open_source(path, None, hdu), asked, hdu)
+    return _plan_with(definition, _source_schema(path, definition, hdu), path, asked, hdu)
+
+
+def _source_schema(path: Path, definition: Definition, hdu: int | None) -> pa.Schema:
+    """Columns of a source; of a CSV file whose columns the definition all knows, without types."""
+    from xmatch_hats.tables.formats import format_of
+
+    if format_of(path) == "csv":
+        header = _csv_header(path)
+        if len(definition.canonical_names(header)) == len(header):
+            return header
+    return open_source(path, definition, hdu).schema
+
+
+def _plan_with(
+    definition: Definition,
+    schema: pa.Schema,
+    path: Path,
+    columns: tuple[str, ...] | Literal["all"] | None,
+    hdu: int | None,
+) -> ImportPlan:
+    if columns is not None and columns != "all":
+        _refuse_unknown(definition, schema, path, tuple(columns))
+    chosen = _definition_columns(definition, schema, path, columns)
+    empty = pa.RecordBatch.from_pylist([], schema=pa.schema([schema.field(name) for name in chosen]))
+    fields = list(definition.canonicalise(empty, path).schema)
+    has_id = definition.id_column is not None and definition.id_column in {f.name for f in fields}
+    return ImportPlan(
+        definition=definition,
+        columns=columns,
+        ra_column=definition.ra_column,
+        dec_column=definition.dec_column,
+        id_column=str(definition.id_column) if has_id else ROW_COLUMN,
+        schema=_copy_schema(fields, keep_rows=not has_id),
+        share=len(chosen) / len(schema),
+        hdu=hdu,
+    )
+
+
+def _plan_without(
+    files: Sequence[Path], first: TableSource, columns: tuple[str, ...] | Literal["all"] | None, hdu: int | None
+) -> ImportPlan:
+    from xmatch_hats.tables.coordinates import find_coordinates
+
+    ra, dec = find_coordinates(first.schema)
+    # A column may be whole numbers in one text file and fractions in the next: the copy takes what holds both.
+    schemas = [first.schema, *(open_source(path, None, hdu).schema for path in files[1:])]
+    try:
+        merged = pa.unify_schemas([_without_metadata(schema) for schema in schemas], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise TableError(f"the sources do not agree in their columns: {error}", place=files[0].parent) from error
+    names = [name for name in first.schema.names if name not in RESERVED]
+    if columns is not None and columns != "all":
+        for name in columns:
+            if name not in names:
+                raise TableError(f"has no column {name}", place=first.path, hint=_near(name, names), value=name)
+        names = list(dict.fromkeys([*columns, ra, dec]))
+    fields = [first.schema.field(name).with_type(_stored_type(merged.field(name).type)) for name in names]
+    fields = [f.with_type(pa.float64()) if f.name in (ra, dec) else f for f in fields]
+    return ImportPlan(
+        definition=None,
+        columns=None,
+        ra_column=ra,
+        dec_column=dec,
+        id_column=ROW_COLUMN,
+        schema=_copy_schema(fields, keep_rows=True),
+        share=len(names) / len(first.schema),
+        hdu=hdu,
+    )
+
+
+def _definition_columns(
+    definition: Definition, schema: pa.Schema, path: Path, columns: tuple[str, ...] | Literal["all"] | None
+) -> list[str]:
+    """Source names of the copy's columns: those asked for, the coordinates, the id and the label."""
+    try:
+        chosen = definition.source_columns(schema, columns)
+    except DefinitionError as error:
+        raise DefinitionError(error.message, place=path, hint=error.hint, value=error.value) from error
+    known = definition.canonical_names(schema)
+    label = [name for name, canonical in known.items() if canonical == definition.label_column and name not in chosen]
+    return [name for name in [*chosen, *label] if name not in RESERVED]
+
+
+def _refuse_unknown(definition: Definition, schema: pa.Schema, path: Path, columns: tuple[str, ...]) -> None:
+    has = set(definition.canonical_names(schema).values())
+    for name in columns:
+        canonical = definition.canonical_name(name)
+        if canonical is None:
+            near = _near(name, [*has, *schema.names])
+            raise DefinitionError(f"the definition {definition.name} has no column {name}", hint=near, value=name)
+        if canonical not in has:
+            raise DefinitionError(f"the source has no column {name}", place=path, value=name)
+
+
+def _copy_schema(fields: list[pa.Field], *, keep_rows: bool) -> pa.Schema:
+    if keep_rows:
+        described = {b"description": b"Row number in the sources, from 0, in their order"}
+        fields = [*fields, pa.field(ROW_COLUMN, pa.int64(), metadata=described)]
+    return pa.schema(fields)
+
+
+def _stored_type(type_: pa.DataType) -> pa.DataType:
+    """Types that a copy stores: an all-empty text column is a string, and the plain string type is the common one."""
+    if pa.types.is_null(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_):
+        return pa.string()
+    return type_
+
+
+def _without_metadata(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([f.remove_metadata() for f in schema])
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=0.5)
+    return f"near names: {', '.join(near)}" if near else f"there are {', '.join(list(names)[:20])}"
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    if layout.is_collection(folder) or layout.is_catalog(folder):
+        raise TableError(
+            "is a HATS catalogue, not a folder of tables", place=folder, hint="copy it with `xmatch-hats catalog pull`"
+        )
+    # A leading underscore hides files too, by the convention of parquet data sets (_metadata, _SUCCESS).
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+    ]
+    if not files:
+        raise TableError("there are no files in this folder", place=folder)
+    return files

@@ -1,0 +1,63 @@
+"""Where a new copy goes: a folder, or a version of a registered name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xmatch_hats.errors import UsageError
+
+if TYPE_CHECKING:
+    from xmatch_hats.catalogs.copy import LocalCopy
+
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the copy; must not exist.")]
+AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME[@VERSION]", help="Register the copy under a name; version: UTC time by default."
+    ),
+]
+
+
+def choose_destination(out: Path | None, name: str | None) -> Path:
+    """Folder that ``--out`` or ``--as`` means.
+
+    Raises
+    ------
+    UsageError
+        Neither or both are given, or the name cannot be one.
+    CatalogError
+        The version exists.
+    """
+    if (out is None) == (name is None):
+        raise UsageError("say where the copy goes, once", hint="give either --out DIR or --as NAME[@VERSION]")
+    if out is not None:
+        return out.expanduser().absolute()
+    from xmatch_hats.catalogs.registry import new_version_path
+
+    return new_version_path(str(name))
+
+
+def registered_name(name: str | None) -> str | None:
+    """The name of ``--as`` without its version."""
+    return name.partition("@")[0] if name else None
+
+
+def tell_finished(copy: LocalCopy, name: str | None) -> None:
+    """Make a registered copy current if it is the first of its name, and tell what there is now."""
+    typer.echo(
+        f"{copy.path}: {copy.total_rows:,} rows in {len(copy.partitions):,} partitions, "
+        f"margin {copy.margin_arcsec:g} arcsec, coverage {copy.coverage.kind}"
+        + (" (estimated)" if copy.coverage.estimated else "")
+    )
+    if name is None:
+        return
+    from xmatch_hats.catalogs.registry import after_publish
+
+    plain = registered_name(name)
+    if after_publish(copy.path):
+        typer.echo(f"{plain} is now at version {copy.path.name}")
+    else:
+        typer.echo(f"it waits: `xmatch-hats catalog use {plain} {copy.path.name}` makes it current")
