@@ -12,6 +12,12 @@ from typing import Annotated
 import typer
 
 from xmatch_hats import __version__
+from xmatch_hats.cli.alerts import alerts
+from xmatch_hats.cli.catalog import catalog
+from xmatch_hats.cli.cone import box, cone
+from xmatch_hats.cli.demo import demo
+from xmatch_hats.cli.match import match
+from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.errors import XmatchError
 
 app = typer.Typer(
@@ -35,6 +41,14 @@ def root(
     ] = False,
 ) -> None:
     """Accept the options that belong to no verb."""
+
+
+app.command()(demo)
+app.command()(alerts)
+app.command(cls=NumericArgs)(match)
+app.command(cls=NumericArgs)(cone)
+app.command(cls=NumericArgs)(box)
+app.add_typer(catalog, name="catalog")
 
 
 def run(args: list[str] | None = None) -> int:

@@ -25,8 +25,12 @@ class ParquetSource(TableSource):
         super().__init__(path, schema.with_metadata(metadata or None), rows)
 
     def _iterate(self, schema: pa.Schema, batch_rows: int, /) -> Iterator[pa.RecordBatch]:
-        with broken_file(self.path, "parquet"), pq.ParquetFile(self.path) as file:
+        with broken_file(self.path, "parquet"), self._open() as file:
             if not schema.names:
                 return
             for batch in file.iter_batches(batch_size=batch_rows, columns=schema.names):
                 yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+    def _open(self) -> pq.ParquetFile:
+        # Buffering ahead, the default, holds whole files.
+        return pq.ParquetFile(self.path, pre_buffer=False)

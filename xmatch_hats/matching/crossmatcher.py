@@ -1,0 +1,235 @@
+"""The long-lived engine: batches of positions against several catalogues at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.errors import UsageError
+from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_positions
+from xmatch_hats.matching.result import MatchResult
+from xmatch_hats.matching.rule import MatchRule
+from xmatch_hats.matching.scheduling import Scheduler
+from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.matching.targets import CatalogTarget, Target, open_targets
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from xmatch_hats.matching.lsdb_side import LsdbSide
+
+__all__ = ["CHUNK_ROWS", "ENGINES", "CatalogTarget", "Crossmatcher"]
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("lsdb",)
+
+CoverageTest = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
+"""Tells of right ascensions and declinations whether the whole disc of the radius was searched."""
+
+CHUNK_ROWS = 250_000
+"""Positions in one task graph. They travel inside it, 32 bytes each, and Dask warns of graphs beyond 10 MB. Chunks are
+stretches of the sphere, so that a huge batch reads hardly any partition twice, and this process holds, beside the batch
+and its answer, one chunk and its pairs; a worker holds one or two partitions with the asked columns."""
+
+
+class Crossmatcher:
+    """Matches batches of positions against local copies of catalogues, for as long as it is open.
+
+    The catalogues are opened once; a cluster, where one is to be made, is started with the first batch.
+
+    Parameters
+    ----------
+    targets : iterable of CatalogTarget, LocalCopy, Path or str
+        The catalogues, each with its radius and columns.
+    n_neighbors : int or None, optional
+        How many of the nearest rows to answer with; None is all within the radius.
+    min_radius_arcsec : float, optional
+        Only rows beyond this separation count, where it is above 0; at 0, separation 0 is a match.
+    engine : str, optional
+        How partitions are matched; ``lsdb`` is the plain path through LSDB.
+    client : distributed.Client, optional
+        A Dask client to use; it is left open.
+    scheduler : str, optional
+        Address of a Dask scheduler to connect to.
+    workers : int, optional
+        Worker processes of a local cluster; 0 uses threads of this process; by default one per core.
+
+    Raises
+    ------
+    CatalogNotFoundError, CatalogError
+        A copy that does not exist, is damaged, or lacks a column.
+    RadiusError
+        A radius that is not positive, or beyond a copy's margin.
+    UsageError
+        Arguments that cannot mean anything, two catalogues of one name among them.
+
+    Examples
+    --------
+    >>> with Crossmatcher(["allwise"], workers=0) as matcher:  # doctest: +SKIP
+    ...     result = matcher.match([10.0], [-5.0])["allwise"]
+    """
+
+    def __init__(
+        self,
+        targets: Iterable[CatalogTarget | LocalCopy | Path | str],
+        *,
+        n_neighbors: int | None = 1,
+        min_radius_arcsec: float = 0.0,
+        engine: str = "lsdb",
+        client: Client | None = None,
+        scheduler: str | None = None,
+        workers: int | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"there is no engine {engine!r}", hint=f"choose from {', '.join(ENGINES)}", value=engine)
+        self.targets: tuple[Target, ...] = tuple(
+            open_targets(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius_arcsec)
+        )
+        self.engine = engine
+        self._scheduler = Scheduler(client, scheduler, workers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the catalogues, in the order of the answers."""
+        return tuple(target.name for target in self.targets)
+
+    @property
+    def n_neighbors(self) -> int | None:
+        """How many of the nearest rows are answered with; None is all."""
+        return self.targets[0].rule.n_neighbors
+
+    def match(self, ra: ArrayLike, dec: ArrayLike) -> dict[str, MatchResult]:
+        """Match a batch of positions against every catalogue.
+
+        Parameters
+        ----------
+        ra, dec : array_like of float, shape (n,)
+            Degrees. Anything may be among them: what is no position is rejected, with its fault.
+
+        Returns
+        -------
+        dict of str to MatchResult
+            By catalogue, in the order of the targets.
+
+        Raises
+        ------
+        PartitionReadError
+            A partition that is needed cannot be read. The whole batch fails: no row is called unmatched for it.
+        UsageError
+            The two arrays differ in shape.
+        """
+        positions, faults = sort_positions(ra, dec)
+        parts: list[list[Found]] = [[] for _ in self.targets]
+        for chunk in positions.chunks(CHUNK_ROWS):
+            for found, into in zip(match_sides(self._sides, chunk, self._scheduler), parts, strict=True):
+                into.append(found)
+        return {
+            target.name: finish(
+                merge_found(found, target.schema),
+                positions,
+                faults,
+                n_neighbors=target.rule.n_neighbors,
+                is_covered=_coverage_test(target),
+            )
+            for target, found in zip(self.targets, parts, strict=True)
+        }
+
+    @cached_property
+    def _sides(self) -> list[tuple[LsdbSide, MatchRule]]:
+        return [(open_side(target), target.rule) for target in self.targets]
+
+    def close(self) -> None:
+        """Close the cluster and the client that were started here; a client that was given stays open."""
+        self._scheduler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def match_sides(sides: Sequence[tuple[LsdbSide, MatchRule]], positions: Positions, scheduler: Scheduler) -> list[Found]:
+    """Match positions with several right sides in one task graph, so that none waits for another.
+
+    Parameters
+    ----------
+    sides : sequence of LsdbSide and MatchRule
+    positions : Positions
+    scheduler : Scheduler
+        Where to compute.
+
+    Returns
+    -------
+    list of Found
+        One for each side.
+    """
+    plans = [side.plan(positions, rule) for side, rule in sides]
+    graph: dict[Hashable, Any] = {}
+    for plan in plans:
+        graph |= plan.graph
+    frames = iter(scheduler.run(graph, [key for plan in plans for key in plan.keys]))
+    return [
+        side.answer.collect([next(frames) for _ in plan.keys], rule)
+        for (side, rule), plan in zip(sides, plans, strict=True)
+    ]
+
+
+def finish(
+    found: Found,
+    positions: Positions,
+    faults: NDArray[np.uint8],
+    *,
+    n_neighbors: int | None,
+    is_covered: CoverageTest | None = None,
+) -> MatchResult:
+    """Give every input row its status.
+
+    Parameters
+    ----------
+    found : Found
+        All pairs of the batch.
+    positions : Positions
+        The valid positions of the batch.
+    faults : ndarray of uint8, shape (n,)
+    n_neighbors : int or None
+        How many were asked for.
+    is_covered : callable, optional
+        Tells of positions whether their whole disc was searched; by default it always was.
+    """
+    status = np.full(len(faults), MatchStatus.REJECTED, dtype=np.uint8)
+    status[positions.rows] = MatchStatus.UNMATCHED
+    status[found.left] = MatchStatus.MATCHED
+    empty = np.flatnonzero(status[positions.rows] == MatchStatus.UNMATCHED)
+    if is_covered is not None and len(empty):
+        outside = empty[~is_covered(positions.ra[empty], positions.dec[empty])]
+        status[positions.rows[outside]] = MatchStatus.OUTSIDE_COVERAGE
+    return MatchResult(status, faults, found.left, found.rank, found.distance_arcsec, found.rows, n_neighbors)
+
+
+def _coverage_test(target: Target) -> CoverageTest:
+    radius = target.rule.radius_arcsec
+    return lambda ra, dec: target.copy.coverage.contains_discs(ra, dec, radius)
+
+
+def open_side(target: Target) -> LsdbSide:
+    """Open a copy by LSDB, with the columns that matching and the answer need and no more."""
+    from xmatch_hats.matching.lsdb_side import LsdbSide
+
+    copy = target.copy
+    columns = list(target.schema.names)
+    if copy.id_column is not None and copy.id_column not in columns:
+        columns.append(copy.id_column)
+    logger.debug("opening %s with %d columns", copy.path, len(columns))
+    return LsdbSide(copy.open_lsdb(columns), target.schema, copy.id_column)
