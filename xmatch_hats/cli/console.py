@@ -69,9 +69,9 @@ def show_rows(table: pa.Table, *, first: Sequence[str] = ()) -> None:
     if sys.stdout.isatty():
         _show_readable(table, [name for name in first if name in table.column_names])
         return
-    from xmatch_hats.tables.write import write_csv
+    from xmatch_hats.tables.write import write_csv_to
 
-    write_csv(table, typer.get_binary_stream("stdout"), Path("<stdout>"))
+    write_csv_to(table, typer.get_binary_stream("stdout"))
 
 
 def _show_readable(table: pa.Table, first: Sequence[str]) -> None:

@@ -64,6 +64,11 @@ def write_table(table: pa.Table, path: str | Path, *, format: str | None = None,
         part.unlink(missing_ok=True)
 
 
+def write_csv_to(table: pa.Table, file: IO[bytes]) -> None:
+    """Write a table as CSV to an open binary file, such as standard output."""
+    _writer("csv")(table, file, Path("<stream>"))
+
+
 def _check_target(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise TableError("is a folder", place=path, hint="name a file")
