@@ -73,7 +73,7 @@ def catalog_frame(rng, ra, dec):
     )
 
 
-def rough_sky(rng, *, right=300, left=400, offset_arcsec=8.0, background=2000):
+def rough_sky(rng, *, right=300, left=400, offset_arcsec=8.0, background=1000):
     """Clumps at every place, some rows on one spot, a thin background; positions near rows and anywhere."""
     parts = [clump(rng, *place, right // 4, 0.003) for place in PLACES.values()]
     parts += [clump(rng, *place, right - right // 4, 0.3) for place in PLACES.values()]
