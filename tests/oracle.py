@@ -42,15 +42,19 @@ def brute_force(
     """
     a, b = xyz(left_ra, left_dec), xyz(right_ra, right_dec)
     ids = np.arange(len(b)) if ids is None else np.asarray(ids)
+    # Every pair's chord is looked at; the costly arc is taken of those that are not clearly too far.
+    chord = 2 * np.sin(min(radius_arcsec / ARCSEC, np.pi) / 2)
     lefts, rights, seps = [], [], []
     for start in range(0, len(a), block):
-        d = a[start : start + block, None, :] - b[None, :, :]
+        part = a[start : start + block]
+        squared = sum((part[:, None, axis] - b[None, :, axis]) ** 2 for axis in range(3))
+        i, j = np.nonzero(squared <= (chord * (1 + 1e-6) + 1e-12) ** 2)
+        d = part[i] - b[j]
         sep = 2 * np.arcsin(np.minimum(np.sqrt((d * d).sum(-1)) / 2, 1.0)) * ARCSEC
         keep = sep <= radius_arcsec
         if min_radius_arcsec > 0:
             keep &= sep > min_radius_arcsec
-        i, j = np.nonzero(keep)
-        lefts.append(i + start), rights.append(j), seps.append(sep[i, j])
+        lefts.append(i[keep] + start), rights.append(j[keep]), seps.append(sep[keep])
     left, right, sep = (np.concatenate(x) if x else np.empty(0) for x in (lefts, rights, seps))
     left, right = left.astype(np.int64), right.astype(np.int64)
     order = np.lexsort((ids[right], sep, left))

@@ -74,6 +74,18 @@ class TestNames:
         given = [book.claim(name) for name in names]
         assert given == ["a/b.avro", "a/b.2.avro", "a/b.3.avro", "a/b.2.2.avro", "a.2", "a__b.avro__c", "x"]
 
+    def test_deep_and_long_paths_are_cut_and_stay_apart(self):
+        for deep in ("a/" * 3000, "é" * 90 + "/", ("é" * 90 + "/") * 8):
+            names = {safe_name(f"{end}/{deep}x.avro") for end in "ab"}
+            assert len(names) == 2
+            assert all(len(name.encode()) < 1100 and name.count("/") < 32 for name in names)
+
+    def test_one_name_many_times_costs_no_more_each_time(self):
+        book = NameBook()
+        given = [book.claim("a.avro") for _ in range(20_000)]
+        assert given[:2] == ["a.avro", "a.2.avro"]
+        assert given[-1] == "a.20000.avro"
+
 
 class TestSources:
     def test_files_folders_and_archives_in_order(self, tmp_path):
@@ -96,7 +108,18 @@ class TestSources:
             ("b/old/8.avro", b"8"),
             ("a.avro", b"a.avro"),
         ]
-        assert sources.skipped == 4
+        # Of the hidden folder's files none is counted, the folder is.
+        assert sources.skipped == 5
+
+    def test_linked_folders_are_passed_over_and_counted(self, tmp_path):
+        folder = tmp_path / "night"
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / "a.avro").write_bytes(b"a")
+        (folder / "again").symlink_to("sub")
+        (folder / "b.avro").symlink_to("sub/a.avro")
+        sources = PacketSources([folder])
+        assert [packet.name for packet in sources] == ["b.avro", "sub/a.avro"]
+        assert sources.skipped == 1
 
     def test_nothing_but_regular_members_is_read(self, tmp_path):
         path = tmp_path / "odd.tar"
@@ -173,6 +196,31 @@ class TestSources:
         path.write_bytes(data)
         assert self.damaged(path)[0] == ["a.avro"]
 
+    @pytest.mark.parametrize("zipped", [False, True])
+    def test_what_stands_behind_the_end_is_not_lost_in_silence(self, tmp_path, zipped):
+        first, second = (archive(tmp_path / f"{n}.tar", {f"{n}.avro": b"x"}, "w").read_bytes() for n in "ab")
+        pack = gzip.compress if zipped else bytes
+        for name, data in {
+            "two.tar": pack(first) + pack(second),
+            "more.tar": pack(first) + b"more",
+            "checksum.tar": pack(first)[:-8] + bytes(8) if zipped else first + b"\0\1",
+            "cut.tar": pack(first)[:-8] if zipped else first[:1024],
+        }.items():
+            (tmp_path / name).write_bytes(data)
+            good, message = self.damaged(tmp_path / name)
+            assert good == ["a.avro"]
+            assert "after 1 members" in message
+        (tmp_path / "padded.tar").write_bytes(pack(first + bytes(5000)) + bytes(100))
+        assert listed(tmp_path / "padded.tar") == [("a.avro", b"x")]
+
+    @pytest.mark.parametrize("name", ["x.tar.bz2", "x.avro.gz", "x.ZIP"])
+    def test_other_archives_are_refused_by_name_and_not_copied(self, tmp_path, name):
+        (tmp_path / name).write_bytes(b"BZh9")
+        for source in (tmp_path, tmp_path / name):
+            (packet,) = PacketSources([source])
+            with pytest.raises(PacketError, match=r"of a kind that is not read; \.tar\.gz, \.tgz, \.tar are"):
+                packet.read()
+
     def test_large_packets_are_refused_unread(self, tmp_path):
         (tmp_path / "big.avro").write_bytes(bytes(101))
         gz = archive(tmp_path / "x.tar.gz", {"big.avro": bytes(5000), "small.avro": b"s"})
@@ -181,17 +229,52 @@ class TestSources:
             with pytest.raises(PacketError, match="at most 100 are read"):
                 packet.read()
 
-    def test_headers_cannot_claim_memory(self, tmp_path):
+    def headers(self, kind: str) -> bytes:
+        """What stands before a member, 3 MiB of it: a single header, many small ones, or a sparse member's map."""
+        member = tarfile.TarInfo("pax")
+        member.type = tarfile.XHDTYPE
+        if kind == "one header":
+            member.size = 3 << 20
+            return member.tobuf() + bytes(member.size)
+        if kind == "many headers":
+            body = b"".join(b"%d %05d=1\n" % (len("11 00000=1\n"), i) for i in range(40_000))
+            member.size = len(body)
+            return (member.tobuf() + body + bytes(-len(body) % 512)) * 8
+        member = tarfile.TarInfo("a.avro")
+        member.size = 3 << 20
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        return member.tobuf(tarfile.PAX_FORMAT) + b"3000000\n" + b"1\n" * (3 << 19)
+
+    @pytest.mark.parametrize("kind", ["one header", "many headers", "sparse map"])
+    def test_headers_cannot_claim_memory(self, tmp_path, kind):
         path = tmp_path / "bomb.tar.gz"
-        with tarfile.open(path, "w:gz") as tar:
-            add(tar, "pax", bytes(30 << 20), type=tarfile.XHDTYPE)
-        (packet,) = PacketSources([path], max_bytes=1 << 20)
-        with pytest.raises(PacketError, match=r"damaged after 0 members.*piece of"):
+        path.write_bytes(gzip.compress(self.headers(kind)))
+        (packet,) = PacketSources([path])
+        with pytest.raises(PacketError, match=r"damaged after 0 members.*claims more bytes"):
             packet.read()
+
+    def test_what_is_said_of_all_members_is_not_gathered(self, tmp_path, monkeypatch):
+        path = tmp_path / "said.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+            add(tar, "a.avro")
+        data, said = path.read_bytes()[:1024], b""
+        for i in range(3):
+            pax = tarfile.TarInfo.create_pax_global_header({f"key{i}": "value"})
+            said += pax + data
+        path.write_bytes(said + bytes(1024))
+        opened, open_archive = [], tarfile.open
+        monkeypatch.setattr(tarfile, "open", lambda **options: opened.append(open_archive(**options)) or opened[0])
+        gathered = [len(opened[0].pax_headers) for _ in PacketSources([path])]
+        assert len(gathered) == 3
+        assert max(gathered) == 1
 
     def test_missing_inputs_are_wrong_use(self, tmp_path):
         with pytest.raises(UsageError, match="does not exist"):
             PacketSources([tmp_path / "gone"])
+        with pytest.raises(UsageError, match="cannot be read: File name too long"):
+            PacketSources([tmp_path / ("x" * 300)])
+        with pytest.raises(UsageError, match="neither a file nor a folder"):
+            PacketSources(["/dev/zero"])
         with pytest.raises(UsageError, match="no packets"):
             PacketSources([])
 
@@ -201,6 +284,7 @@ class TestSources:
         assert is_small([tmp_path], 101)
         assert not is_small([tmp_path], 100)
         assert not is_small([tmp_path / "a"], 50)
+        assert is_small([tmp_path / ("x" * 300)], 1)
 
 
 class TestSinks:
@@ -253,7 +337,15 @@ class TestSinks:
         sink.commit()
         assert (tmp_path / "empty" / "a").read_bytes() == b"1"
 
+    @pytest.mark.parametrize("name", ["o.tar.bz2", "o.gz", "O.ZIP"])
+    def test_archives_of_other_kinds_are_not_written(self, tmp_path, name):
+        with pytest.raises(UsageError, match="of a kind that is not written"):
+            open_sink(tmp_path / name)
+
     def test_what_cannot_be_written_is_told(self, tmp_path):
+        for name in ("x" * 300, "x" * 300 + ".tar"):
+            with pytest.raises(XmatchError, match="cannot be written: File name too long"):
+                open_sink(tmp_path / name)
         (tmp_path / "file").touch()
         with pytest.raises(XmatchError, match="cannot be written"):
             open_sink(tmp_path / "file" / "below" / "out.tar")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from xmatch_hats.alerts import pipeline
 from xmatch_hats.alerts.container import read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.pipeline import run_alerts
-from xmatch_hats.errors import PartitionReadError, UsageError, XmatchError
+from xmatch_hats.errors import PartitionReadError, UsageError
+
+ROOT = Path(__file__).parents[2]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -195,13 +200,33 @@ def test_an_output_has_a_name(night, tmp_path, monkeypatch):
     assert sorted(tree(here)) == ["1.avro"]
 
 
-def test_a_full_disk_is_told(night, tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(28, os.strerror(28))
+FULL_DISK = """
+import os, resource, signal, sys
+from pathlib import Path
+from tests.alerts.makers import stand_in
+from xmatch_hats.alerts.pipeline import run_alerts
+from xmatch_hats.errors import XmatchError
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(XmatchError, match="cannot be written: No space left"):
-        run_alerts([night], stand_in(), tmp_path / "o")
+night, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    run_alerts([night], stand_in(), out)
+except XmatchError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["o", "o.tar", "o.tar.gz"])
+def test_a_full_disk_is_told(tmp_path, name):
+    # A limit on the size of files stands in for the disk: 12 kB of packets, and no more than 4 kB a file.
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "1.avro").write_bytes(pack([small_alert(1, tags=[os.urandom(6000).hex()])]))
+    (tmp_path / "night" / "2.avro").write_bytes(b"broken")
+    child = [sys.executable, "-W", "error", "-c", FULL_DISK, str(tmp_path / "night"), str(tmp_path / name), "4096"]
+    result = subprocess.run(child, capture_output=True, text=True, timeout=120, check=True, cwd=ROOT)
+    assert result.stdout == f"{tmp_path / name}: cannot be written: File too large\n"
+    assert "Exception ignored" not in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["night"]
 
 
@@ -209,3 +234,16 @@ def test_packets_of_one_name_are_all_written(night, tmp_path):
     report = run_alerts([night / "1.avro", night / "1.avro"], stand_in(), tmp_path / "o")
     assert report.packets == 2
     assert sorted(tree(tmp_path / "o")) == ["1.2.avro", "1.avro"]
+
+
+def test_a_name_beyond_the_file_system_stops_nothing(tmp_path):
+    path = tmp_path / "deep.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in ("a/" * 3000 + "x.avro", "é" * 300 + "/" + "b/" * 900 + "y.avro", "ok.avro"):
+            data = pack([small_alert()])
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    report = run_alerts([path], stand_in(), tmp_path / "o")
+    assert (report.alerts, report.rejected) == (3, 0)
+    assert sorted(Path(name).name for name in tree(tmp_path / "o")) == ["ok.avro", "x.avro", "y.avro"]

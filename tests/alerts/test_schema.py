@@ -35,6 +35,11 @@ ALLOWED = {
     "maps of arrays": record({"type": "map", "values": {"type": "array", "items": ["null", "string"]}}),
     "nested type word": record({"type": {"type": "string"}}, {"type": ["null", "int"]}),
     "empty record, null and fixed of size 0 outside of arrays": record(record(name="e"), "null", fixed(0)),
+    "elements with a null beside": record(
+        {"type": "array", "items": record("int", "null", name="e")}, {"type": "map", "values": "e"}
+    ),
+    "map of null": record({"type": "map", "values": "null"}),
+    "branch of a null": record(["int", record("null", name="e")], {"type": "array", "items": ["null", "e"]}),
     "name used twice": record(record("int", name="a"), ["null", "a"], {"type": "array", "items": "a"}),
     "namespaces": record(
         record(record("int", name="inner"), "inner", "a.b.inner", name="mid", namespace="a.b"),
@@ -97,9 +102,12 @@ REFUSED = {
     "array of null": (record({"type": "array", "items": "null"}), "no bytes"),
     "array of empty records": (record({"type": "array", "items": record(name="e")}), "no bytes"),
     "array of fixed 0": (record({"type": "array", "items": fixed(0)}), "no bytes"),
-    "array of records with null": (record({"type": "array", "items": record("int", "null", name="e")}), "no bytes"),
-    "map of null": (record({"type": "map", "values": "null"}), "no bytes"),
-    "branch of nulls": (record(["int", record("null", name="e")]), "no bytes"),
+    "array of records mostly null": (
+        record({"type": "array", "items": record("int", *["null"] * 5, name="e")}),
+        "no bytes",
+    ),
+    "map of nulls": (record({"type": "map", "values": record(*["null"] * 5, name="e")}), "no bytes"),
+    "branch of nulls": (record(["int", record(*["null"] * 5, name="e")]), "no bytes"),
     "union in union": (record(["int", ["null", "long"]]), "union within a union"),
     "union of nothing": (record([]), "without branches"),
     "enum of nothing": (record({"type": "enum", "name": "e", "symbols": []}), "without symbols"),

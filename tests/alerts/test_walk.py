@@ -174,6 +174,13 @@ def test_steps_are_bounded():
     assert run(compiled(ARRAY), data, steps=100)[0] == walk.TOO_LONG
 
 
+def test_values_of_no_bytes_cost_steps_too():
+    schema = wrap({"type": "array", "items": record((0, "int"), *[(i, "null") for i in range(1, 5)], name="e")})
+    data = long(20) + b"\0" * 20 + long(0)
+    assert run(compiled(schema), data)[0] == len(data)
+    assert run(compiled(schema), data, steps=100)[0] == walk.TOO_LONG
+
+
 def test_the_machine_is_the_same_uncompiled():
     program = compiled(RICH)
     data = encode(RICH, random_value(RICH, random.Random(3)))

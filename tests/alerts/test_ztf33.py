@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+from pathlib import Path
 
 import fastavro
 import pytest
@@ -128,6 +129,17 @@ def test_every_official_version_converts(shared_data):
         assert is_library_encoding(new)
         for source, found in zip(unpack(data), unpack(new), strict=True):
             check_alert(source, found, schema.get("version"))
+
+
+def test_what_official_versions_lose_is_documented(shared_data):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    lost = Ztf33Output()
+    rng = random.Random(1)
+    for folder in (shared_data / "schemas" / "ztf").iterdir():
+        schema = load_ztf_schema(folder)
+        convert(pack([random_value(schema, rng)], schema), lost)
+    assert len(lost.dropped) > 20
+    assert [name for name in lost.dropped if f"`{name.rpartition('.')[2]}`" not in text] == []
 
 
 def test_what_is_dropped_is_counted(shared_data):

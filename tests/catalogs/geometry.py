@@ -7,7 +7,7 @@ import numpy as np
 from astropy.coordinates import Latitude, Longitude
 from cdshealpix import vertices
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 
 
 def offset(ra, dec, distance_deg, angle_rad):
@@ -48,7 +48,7 @@ def in_moc(coverage, ra, dec):
 def longest_diagonal_deg(coverage):
     """Of the finest cells of a map, over all of them (a thousand at most, which differ little)."""
     finest = np.concatenate(
-        list(cells.cells_in_ranges(coverage.ranges, coverage.order)) or [np.zeros(1, dtype=np.int64)]
+        list(healpix.cells_in_ranges(coverage.ranges, coverage.order)) or [np.zeros(1, dtype=np.int64)]
     )
     lon, lat = vertices(finest[:: max(1, len(finest) // 1000)].astype(np.uint64), coverage.order)
     x, y, z = np.cos(lat.rad) * np.cos(lon.rad), np.cos(lat.rad) * np.sin(lon.rad), np.sin(lat.rad)

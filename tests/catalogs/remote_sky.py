@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
+from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.pull import SilentPull
 
 
 def made_rows(n=40_000, seed=0, half_width=2.0) -> pa.Table:
@@ -28,7 +30,7 @@ def made_rows(n=40_000, seed=0, half_width=2.0) -> pa.Table:
             "source": pa.array(np.arange(n) + (1 << 60)),
             "mag": mag,
             "flag": pa.array([f"f{i % 7}" for i in range(n)]),
-            "_healpix_29": cells.cells_of(ra, dec),
+            "_healpix_29": healpix.cells_of(ra, dec),
         }
     )
     return table.sort_by("_healpix_29")
@@ -139,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.gets.update([self.path] if send else [])
         if fault == "close":
             self.close_connection = True
+        elif fault.startswith("/"):
+            self._head(302, 0, {"Location": fault})
         elif path.is_dir() and not fault:
             self._list(path)
         elif fault.isdecimal() or not path.is_file():
@@ -192,3 +196,30 @@ def now_and_then(every=4, kinds=("503", "close", "truncated", "short", "500", "4
         return kinds[(number // every) % len(kinds)] if number % every == 0 else None
 
     return fault
+
+
+class Told(SilentPull):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.said, self.stages, self.rows, self.bytes = [], [], 0, 0
+
+    def say(self, text):
+        self.said.append(text)
+
+    def stage(self, name, total=0):
+        self.stages.append((name, total))
+
+    def fetched(self, bytes_, rows):
+        self.bytes += bytes_
+        self.rows += rows
+
+
+def rows_of(copy: LocalCopy, columns=("ra", "dec", "source", "mag", "flag")) -> pa.Table:
+    """Rows of a copy, sorted."""
+    tables = [
+        pq.read_table(path, columns=list(columns), partitioning=None)
+        for path in (copy.main_path / "dataset").rglob("Npix=*.parquet")
+    ]
+    table = pa.concat_tables(tables)
+    return table.sort_by("source" if "source" in columns else columns[0])

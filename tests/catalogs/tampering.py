@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xmatch_hats.catalogs.verify import VerifyReport, verify_copy
+
 
 class Tampered:
     """A copy's folder with the handles that damage needs."""
@@ -86,3 +88,11 @@ def without_row(table: pa.Table, row: int) -> pa.Table:
 def twice(table: pa.Table, row: int) -> pa.Table:
     """The table with one row doubled."""
     return table.take(np.insert(np.arange(table.num_rows), row, row))
+
+
+def failed(report: VerifyReport) -> set[str]:
+    return {check.name for check in report.failed}
+
+
+def quick(copy: Tampered) -> VerifyReport:
+    return verify_copy(copy.path, checksums=False)

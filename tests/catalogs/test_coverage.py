@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.catalogs.geometry import disc_points, in_moc, longest_diagonal_deg, points_near
-from xmatch_hats.catalogs import border, cells
+from xmatch_hats import healpix
+from xmatch_hats.catalogs import border
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.errors import CoverageError
 
@@ -24,14 +25,14 @@ PLACES = {
 
 
 def coverage_of(members: dict[int, list[int]]) -> Coverage:
-    ranges = np.concatenate([cells.ranges_of_cells(np.array(cell), order) for order, cell in members.items()])
-    return Coverage("moc", cells.merge_ranges(ranges), max(members))
+    ranges = np.concatenate([healpix.ranges_of_cells(np.array(cell), order) for order, cell in members.items()])
+    return Coverage("moc", healpix.merge_ranges(ranges), max(members))
 
 
 def ragged(ra: float, dec: float, order: int, rng) -> Coverage:
     """A blob of cells around a place, with holes."""
     size = np.degrees(1.0 / 2**order)
-    near = np.unique(cells.cells_of(*points_near(ra, dec, 6 * size, 3000, rng), order))
+    near = np.unique(healpix.cells_of(*points_near(ra, dec, 6 * size, 3000, rng), order))
     return coverage_of({order: near[rng.random(len(near)) > 0.02].tolist()})
 
 
@@ -72,7 +73,7 @@ def test_discs_of_random_maps(seed, order, fraction, radius_deg):
     rng = np.random.default_rng(seed)
     every = np.arange(12 * 4**order)
     coverage = coverage_of({order: every[rng.random(len(every)) < fraction].tolist()})
-    corner_ra, corner_dec = cells.centres_of(every[:4], order)
+    corner_ra, corner_dec = healpix.centres_of(every[:4], order)
     ra = np.r_[corner_ra, 0, 0, 45, rng.uniform(-360, 720, 20)]
     dec = np.r_[corner_dec, 90, -90, 41.81, np.degrees(np.arcsin(rng.uniform(-1, 1, 20)))]
     check_discs(coverage, ra, dec, radius_deg, rng)
@@ -83,7 +84,7 @@ def test_mixed_orders_and_a_border_too_long_for_its_order(monkeypatch):
     members = {3: [100, 101, 102], 8: list(range(103 << 10, (103 << 10) + 700))}
     monkeypatch.setattr(border, "MAX_BORDER_CELLS", 60)
     coverage = coverage_of(members)
-    ra, dec = cells.centres_of(np.repeat(np.arange(96, 108), 40), 3)
+    ra, dec = healpix.centres_of(np.repeat(np.arange(96, 108), 40), 3)
     ra, dec = ra + rng.normal(0, 6, len(ra)), dec + rng.normal(0, 6, len(ra))
     answer = coverage.contains_discs(ra, dec, 1800)
     assert answer.any()

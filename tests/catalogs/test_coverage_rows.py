@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from tests.catalogs.geometry import offset, points_near
-from xmatch_hats.catalogs import cells, coverage_rows
+from xmatch_hats import healpix
+from xmatch_hats.catalogs import coverage_rows
 from xmatch_hats.catalogs.coverage import Coverage
 
 
 def rows_in_cap(ra, dec, radius_deg, per_deg2, rng):
     n = rng.poisson(per_deg2 * np.pi * radius_deg**2)
-    return np.sort(cells.cells_of(*points_near(ra, dec, radius_deg, n, rng)))
+    return np.sort(healpix.cells_of(*points_near(ra, dec, radius_deg, n, rng)))
 
 
 @pytest.mark.parametrize(("ra", "dec"), [(10, 20), (0, 0), (77, 90), (180, -89.5), (45, 41.81)])
@@ -24,7 +25,7 @@ def test_the_patch_and_only_the_patch_is_covered(ra, dec, per_deg2):
     assert coverage.kind == "rows"
     angle = rng.uniform(0, 2 * np.pi, 3000)
     outside = coverage.contains_discs(*offset(ra, dec, rng.uniform(2.0, 3.0, 3000), angle), 0)
-    cell = np.degrees(2 * cells.cell_radius_rad(coverage.order))
+    cell = np.degrees(2 * healpix.cell_radius_rad(coverage.order))
     inside = coverage.contains_discs(*offset(ra, dec, (2.0 - 2 * cell) * np.sqrt(rng.random(3000)), angle), 0)
     assert not outside.any()
     assert inside.all()
@@ -51,7 +52,7 @@ def test_streamed_equals_whole_in_any_order_within_bounds(monkeypatch):
 def test_bound_on_cells_coarsens_the_count(monkeypatch):
     monkeypatch.setattr(coverage_rows, "MAX_CELLS", 1000)
     counter = coverage_rows._CellCounts()
-    finest = 1 << 2 * (cells.MAX_ORDER - coverage_rows.DEEPEST_ORDER)
+    finest = 1 << 2 * (healpix.MAX_ORDER - coverage_rows.DEEPEST_ORDER)
     spread = np.arange(3000) * finest
     for part in np.array_split(spread, 11):
         counter.add(part)
@@ -71,5 +72,5 @@ def test_too_few_rows_to_tell(n):
 def test_rows_all_over_the_sky_cover_it():
     rng = np.random.default_rng(11)
     ra, dec = rng.uniform(0, 360, 60_000), np.degrees(np.arcsin(rng.uniform(-1, 1, 60_000)))
-    coverage = Coverage.from_rows(np.sort(cells.cells_of(ra, dec)))
+    coverage = Coverage.from_rows(np.sort(healpix.cells_of(ra, dec)))
     assert coverage.sky_fraction > 0.999

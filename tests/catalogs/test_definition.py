@@ -310,6 +310,12 @@ class TestOwn:
             ("[[groups]]\ncolumns", "[[groups]]\ncolums", r"groups\[0\]: a group needs"),
             ('name = "mine"', 'name = "mine"\nbulk = {columns = 5}', "bulk.columns says 5, the groups define 8"),
             ('name = "mine"', 'name = "mine"\nmargin_arcsec = -1', "margin_arcsec: "),
+            ('name = "mine"', 'name = "mine"\nmargin_arcsec = inf', "margin_arcsec: "),
+            ('name = "d", type = "float64"', 'name = "d", type = "string"', "the coordinate column d must be float64"),
+            ('name = "mine"', 'name = "mine"\nid_column = "tag"', "the id column tag must be of an integer type"),
+            ('name = "n"', 'name = "_row"', "columns: names that a copy needs for itself: _row"),
+            ('["m_g", "m_r"]', '["tag"]', "self_checks.mags needs a number and tag is string"),
+            ('"range"', '"pattern"\npattern = "x"', "self_checks.0.pattern.minimum: Extra"),
         ],
     )
     def test_mistakes_name_file_and_key(self, tmp_path, old, new, problem):
@@ -317,6 +323,12 @@ class TestOwn:
         with pytest.raises(DefinitionError, match=problem) as caught:
             self.load(tmp_path, OWN.replace(old, new))
         assert "own.toml" in str(caught.value)
+
+    def test_a_pattern_must_be_one_that_arrow_takes(self, tmp_path):
+        text = OWN.replace('kind = "range"', 'kind = "pattern"').replace('["m_g", "m_r"]', '["tag"]')
+        text = text.replace("minimum = 0\nmaximum = 40", "pattern = '^(?=s)'")
+        with pytest.raises(DefinitionError, match=r"self_checks.0.pattern.pattern: not a regular expression"):
+            self.load(tmp_path, text)
 
     def test_what_is_not_there(self, tmp_path):
         with pytest.raises(DefinitionError, match=r"no definition is named 'twomass'.*allwise, gcvs"):

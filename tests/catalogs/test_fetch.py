@@ -80,6 +80,23 @@ def test_rows_of_every_layout_come_as_they_are(tmp_path, rows, suffix, cone):
     assert not list((tmp_path / "parts").glob("*.fetching")) + list((tmp_path / "parts").glob("*.new"))
 
 
+@pytest.mark.parametrize(
+    ("column", "order", "narrows"), [("hp", 20, True), ("hp", 12, True), ("_hipscat_index", "", False)]
+)
+def test_an_index_of_another_order_loses_no_row(tmp_path, rows, column, order, narrows):
+    index = np.asarray(rows["_healpix_29"]) >> 2 * (29 - (order or 3))
+    table = rows.set_column(5, column, pa.array(index))
+    folder = write_hats(tmp_path / "sky", table.append_column("_healpix_29", rows["_healpix_29"]), order=3)
+    for path in folder.rglob("Npix=*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns("_healpix_29"), path, row_group_size=300)
+    properties = folder / "made" / "hats.properties"
+    text = properties.read_text().replace("healpix=_healpix_29", f"healpix={column}")
+    properties.write_text(text.replace("order=29", f"order={order}"))
+    table, parts = fetch(folder, tmp_path / "parts", selection(CONE))
+    same(table, in_cone(rows, CONE, 10))
+    assert (sum(part.rows_read for part in parts) < len(rows)) == narrows
+
+
 def test_partitions_of_several_files_behind_a_web_server(tmp_path, rows):
     folder = write_hats(tmp_path / "sky", rows, suffix="/", order=4)
     with Server(folder, fault=now_and_then(5)) as server:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.catalogs.hashing import data_digest
+from tests.catalogs.importing import Listener, all_rows, write_csv
 from tests.copies import make_copy, patch_table, sky_table
 from xmatch_hats.catalogs import intake
 from xmatch_hats.catalogs.copy import LocalCopy
@@ -26,33 +27,6 @@ from xmatch_hats.catalogs.manifest import sha256_file
 from xmatch_hats.catalogs.staging import Staging, staging_folder
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import CatalogError, CoverageError, DefinitionError, SelfCheckError, TableError, UsageError
-
-
-def all_rows(copy: LocalCopy) -> pa.Table:
-    return pa.concat_tables(
-        [pq.read_table(copy.partition_file(partition), partitioning=None) for partition in copy.partitions]
-    )
-
-
-def write_csv(table: pa.Table, path: Path) -> Path:
-    pa_csv.write_csv(table, path)
-    return path
-
-
-class Listener:
-    bar = False
-
-    def __init__(self):
-        self.said, self.stages = [], []
-
-    def stage(self, name, total=0):
-        self.stages.append(name)
-
-    def step(self, done):
-        pass
-
-    def say(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +227,12 @@ def test_a_table_of_a_fits_file_by_its_number(tmp_path):
     assert all_rows(copy).sort_by("_row")[copy.ra_column].to_pylist() == [30.0, 40.0]
 
 
+def test_a_margin_narrower_than_any_cell_needs_no_more_memory(tmp_path):
+    copy = make_copy(pa.table({"ra": [10.0, 200.0], "dec": [0.0, 1.0]}), tmp_path / "c", margin_arcsec=1e-6)
+    assert copy.margin_arcsec == 1e-6
+    assert verify_copy(copy.path).passed
+
+
 def test_a_moc_file_is_the_coverage(tmp_path):
     from mocpy import MOC
 
@@ -283,30 +263,6 @@ def test_columns_are_chosen_by_either_name_and_keys_are_kept(shared_data, tmp_pa
         copy.column_names(["W2mag"])
     with pytest.raises(DefinitionError, match=r"no column W1mags.*near names: .*W1mag"):
         build_copy([source], tmp_path / "d", workers=0, columns=["W1mags"])
-
-
-def test_without_definition_everything_is_kept_and_said(tmp_path):
-    listener = Listener()
-    source = write_csv(sky_table(50, 2), tmp_path / "plain.csv")
-    copy = build_copy([source], tmp_path / "plain", workers=0, progress=listener)
-    assert copy.schema.names == ["_healpix_29", "ra", "dec", "source_id", "flux", "_row"]
-    assert copy.name == "plain"
-    assert "no definition fits" in listener.said[0]
-    assert listener.stages == ["reading", "converting", "coverage", "checksums", "verifying", "publishing"]
-
-
-def test_sources_that_disagree_in_types_get_the_wider_one(tmp_path):
-    write_csv(pa.table({"ra": [1.5], "dec": [2.5], "v": [3]}), tmp_path / "a.csv")
-    write_csv(pa.table({"ra": [4.5], "dec": [5.5], "v": [0.5]}), tmp_path / "b.csv")
-    copy = build_copy([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "c", workers=0)
-    assert all_rows(copy).sort_by("_row")["v"].to_pylist() == [3.0, 0.5]
-
-
-def test_sources_that_lack_a_column_are_refused(tmp_path):
-    write_csv(pa.table({"ra": [1.5], "dec": [2.5], "v": [3]}), tmp_path / "a.csv")
-    write_csv(pa.table({"ra": [4.5], "dec": [5.5]}), tmp_path / "b.csv")
-    with pytest.raises(TableError, match=r"b\.csv.*lacks the columns v"):
-        build_copy([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "c", workers=0)
 
 
 def test_a_name_that_hats_cannot_have_is_made_one(tmp_path):
@@ -341,6 +297,8 @@ def test_bad_sources_are_named(sky, tmp_path):
         build_copy([tmp_path / "empty"], tmp_path / "c")
     with pytest.raises(TableError, match="is a HATS catalogue"):
         build_copy([sky[1].path], tmp_path / "c")
+    with pytest.raises(TableError, match=r"is a HATS catalogue.*one by one"):
+        build_copy([sky[1].path.parent], tmp_path / "c")
     source = write_csv(sky_table(5, 2), tmp_path / "a.csv")
     with pytest.raises(UsageError, match="given twice"):
         build_copy([source, source], tmp_path / "c")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.copies import make_copy, patch_table, sky_table
 from tests.oracle import brute_force, xyz
 from xmatch_hats.catalogs import margins
-from xmatch_hats.catalogs.cells import cells_of
 from xmatch_hats.catalogs.convert import margin_order
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.errors import UsageError
+from xmatch_hats.healpix import cells_of
 
 ARCSEC = 180.0 * 3600.0 / np.pi
 

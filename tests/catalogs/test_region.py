@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.catalogs.geometry import offset, points_near
 from tests.oracle import xyz
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.catalogs.moc_files import moc_of
 from xmatch_hats.catalogs.region import Box, Cone, MocRegion
 from xmatch_hats.errors import CoverageError, UsageError
@@ -81,7 +81,7 @@ def test_every_inner_cell_lies_wholly_inside(region):
 def test_the_inner_map_loses_less_than_a_cell_at_the_border(region):
     rng = np.random.default_rng(2)
     coverage = region.coverage()
-    diagonal = np.degrees(2 * cells.cell_radius_rad(coverage.order))
+    diagonal = np.degrees(2 * healpix.cell_radius_rad(coverage.order))
     if isinstance(region, Cone):
         room = region.radius_deg - diagonal
         ra, dec = offset(region.ra, region.dec, room * np.sqrt(rng.random(5000)), rng.uniform(0, 2 * np.pi, 5000))
@@ -95,7 +95,7 @@ def test_the_inner_map_loses_less_than_a_cell_at_the_border(region):
             deep &= (np.abs(dec - edge) > diagonal) | (abs(edge) == 90)
         ra, dec = ra[deep], dec[deep]
     assert len(ra) > 100
-    assert cells.in_ranges(cells.cells_of(ra % 360, dec), coverage.ranges).all()
+    assert healpix.in_ranges(healpix.cells_of(ra % 360, dec), coverage.ranges).all()
 
 
 @pytest.mark.parametrize("margin_arcsec", [0.0, 10.0, 600.0])
@@ -112,7 +112,7 @@ def test_mask_and_outer_cells_hold_all_within_the_margin(region, margin_arcsec):
         ]
     ).T
     assert region.row_mask(ra, dec, margin_arcsec).all()
-    assert cells.in_ranges(cells.cells_of(ra, dec), region.outer_ranges(margin_arcsec)).all()
+    assert healpix.in_ranges(healpix.cells_of(ra, dec), region.outer_ranges(margin_arcsec)).all()
 
 
 def edge_points(region, n, rng):
@@ -136,7 +136,7 @@ def test_mask_of_a_cone_is_exact(region):
 @pytest.mark.parametrize("region", CONES[:4] + BOXES[:5], ids=str)
 def test_outer_cells_are_not_much_more_than_the_region(region):
     outer = region.outer_ranges(10.0)
-    assert cells.sky_fraction(outer) <= 1.2 * region.coverage().sky_fraction
+    assert healpix.sky_fraction(outer) <= 1.2 * region.coverage().sky_fraction
 
 
 @settings(max_examples=40, deadline=None)
@@ -152,10 +152,10 @@ def test_cones_anywhere(ra, dec, radius):
     distance = np.r_[radius * (1 + 0.02 * rng.normal(size=500)), rng.uniform(0, 180, 500), 180, 0]
     distance = np.clip(distance, 0, 180)
     ra, dec = offset(ra, dec, distance, rng.uniform(0, 2 * np.pi, len(distance)))
-    where = cells.cells_of(ra, dec)
+    where = healpix.cells_of(ra, dec)
     true = distance_deg(cone, ra, dec)
-    assert (true[cells.in_ranges(where, inner)] <= radius + 1e-9).all()
-    assert cells.in_ranges(where, outer)[true <= radius].all()
+    assert (true[healpix.in_ranges(where, inner)] <= radius + 1e-9).all()
+    assert healpix.in_ranges(where, outer)[true <= radius].all()
     assert cone.row_mask(ra, dec)[true <= radius].all()
 
 
@@ -168,11 +168,11 @@ def test_bulge_of_edges_is_within_the_pad():
             0, base - 1, base // 3, 4 * base, 11 * base + base - 1, 8 * base, rng.integers(0, 12 * base, 300)
         ]
         members = np.r_[members, base - 1 - np.arange(40)].astype(np.uint64)
-        centre_ra, centre_dec = cells.centres_of(members, order)
+        centre_ra, centre_dec = healpix.centres_of(members, order)
         for angle in np.linspace(0, 2 * np.pi, 7):
             ra, dec = np.array([offset(a, d, 3.0, angle) for a, d in zip(centre_ra, centre_dec, strict=True)]).T
             coarse, dense = (reach(members, order, step, ra, dec) for step in (4, 64))
-            assert ((dense - coarse) / cells.cell_radius_rad(order)).max() < 0.01
+            assert ((dense - coarse) / healpix.cell_radius_rad(order)).max() < 0.01
 
 
 def reach(members, order, step, ra, dec):
@@ -199,7 +199,7 @@ def test_maps_as_regions(tmp_path):
         [offset(a, d, 9.99 / 3600, t) for a, d, t in zip(ra[inside], dec[inside], ra, strict=False)]
     ).T
     assert region.row_mask(near_ra, near_dec, 10.0).all()
-    assert cells.in_ranges(cells.cells_of(near_ra, near_dec), region.outer_ranges(10.0)).all()
+    assert healpix.in_ranges(healpix.cells_of(near_ra, near_dec), region.outer_ranges(10.0)).all()
     assert not region.row_mask([np.nan, 0], [0, np.inf]).any()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from upath import UPath
 
 from tests.catalogs.remote_sky import Server, made_rows, now_and_then, write_hats
 from xmatch_hats.catalogs.footer import HOLE_BYTES, REQUEST_BYTES, _requests, plan_file, read_footer
@@ -94,11 +95,89 @@ def test_a_path_is_a_place_too(data):
 
 
 @pytest.mark.parametrize(
-    ("url", "reason"), [("http://127.0.0.1/a?b=c", "no query"), ("nothing://x/y", "nothing installed can read")]
+    ("url", "error", "reason"),
+    [
+        ("http://127.0.0.1/a?b=c", UsageError, "no query"),
+        ("http://127.0.0.1/a#b", UsageError, "no query"),
+        ("nothing://x/y", UsageError, "nothing installed can read"),
+        ("", UsageError, "is empty"),
+        ("s3://", UsageError, "no host or bucket"),
+        ("https:///x", UsageError, "no host or bucket"),
+        ("ftp://127.0.0.1:1/x", RemoteError, "cannot be reached"),
+    ],
 )
-def test_urls_that_mean_nothing(url, reason):
-    with pytest.raises(UsageError, match=reason):
+def test_urls_that_mean_nothing(url, error, reason):
+    with pytest.raises(error, match=reason):
         RemoteStore(url)
+
+
+def test_a_folder_in_every_way_to_say_it(tmp_path, monkeypatch):
+    folder = tmp_path / "my sky #1%"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"content")
+    monkeypatch.chdir(tmp_path)
+    for url in (str(folder), f"{folder}/", folder, UPath(folder), folder.as_uri(), "my sky #1%", "./my sky #1%/"):
+        store = RemoteStore(url)
+        assert store.read("file") == b"content"
+        assert store.url == str(folder)
+    with Server(tmp_path) as server:
+        (tmp_path / "sky").mkdir()
+        (tmp_path / "sky" / "file").write_bytes(b"other")
+        for url in (f"{server.url}/sky//", UPath(f"{server.url}/sky"), server.url.replace("http", "HTTP") + "/sky/"):
+            assert RemoteStore(url).read("file") == b"other"
+            assert RemoteStore(url).url == f"{server.url}/sky"
+
+
+def test_a_upath_keeps_its_own_settings():
+    own = RemoteStore(UPath("s3://bucket/sky", key="somebody", secret="secret"))
+    assert own._fs.storage_options["key"] == "somebody"
+    assert "anon" not in own._fs.storage_options
+    assert RemoteStore(UPath("s3://bucket/sky"))._fs.storage_options["anon"]
+
+
+def test_redirects_are_followed_unless_they_lead_nowhere(data):
+    def once(handler, _number):
+        return None if handler.path == "/file" else "/file"
+
+    with Server(data, fault=once) as server:
+        assert RemoteStore(server.url).read_range("moved", 1, 3) == bytes([1, 2])
+    with (
+        Server(data, fault=lambda handler, _: handler.path) as server,
+        pytest.raises(RemoteError, match="redirects from place to place"),
+    ):
+        RemoteStore(server.url, FAST).read_range("file", 1, 3)
+
+
+def test_a_read_is_not_tried_for_ever_and_says_so(data, caplog):
+    with Server(data, fault=lambda *_: "503") as server:
+        store = RemoteStore(server.url, FAST)
+        with pytest.raises(RemoteError):
+            store.read_range("file", 0, 10)
+        assert f"{server.url}/file: attempt 6 of 6" in caplog.text
+        asked = server.number
+        store.give_up()
+        with pytest.raises(RemoteError, match="503"):
+            store.read_range("file", 0, 10)
+        assert server.number == asked + 1
+
+
+def test_pages_in_place_of_files_are_no_catalogue(tmp_path):
+    """Portals that answer everything with a page, and with "fine"."""
+    for name in ("collection.properties", "coverage.json", "coverage.fits"):
+        (tmp_path / name).write_text("<html>please log in</html>")
+    with Server(tmp_path) as server, pytest.raises(RemoteError, match=r"collection.properties: its metadata are not"):
+        open_remote(server.url, FAST)
+
+
+def test_a_collection_may_name_its_table_by_url_or_from_the_root_of_the_server(tmp_path):
+    folder = write_hats(tmp_path / "sky", made_rows(500), order=2)
+    listed = folder / "collection.properties"
+    with Server(tmp_path) as server:
+        for name in ("made", "/sky/made", "../sky/made/", f"{server.url}/sky/made"):
+            listed.write_text(f"hats_primary_table_url={name}\n")
+            assert open_remote(f"{server.url}/sky", FAST).store.url == f"{server.url}/sky/made"
+    listed.write_text(f"hats_primary_table_url={folder / 'made'}\n")
+    assert open_remote(folder, FAST).store.url == str(folder / "made")
 
 
 @pytest.mark.parametrize("collection", [True, False])

@@ -9,19 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
-from tests.catalogs.verify_sky import hard_sky
 from tests.oracle import ARCSEC, xyz
-from xmatch_hats.catalogs.verify.positions import order29_cells
 from xmatch_hats.catalogs.verify.tiling import (
-    MAX_RADIUS_ARCSEC,
     REACH,
-    RING_REACH,
-    SKY_CELLS,
     Tiling,
     cell_centres,
     cell_size_arcsec,
-    ring_order,
 )
+from xmatch_hats.healpix import FULL_SKY_END, cells_of
 
 
 def border_points(pixel, levels):
@@ -63,35 +58,12 @@ def test_no_point_of_a_cell_is_beyond_its_reach():
                 assert away.max() < REACH * cell_size_arcsec(order)
 
 
-@pytest.mark.parametrize("order", [0, 1, 2, 5, 11])
-def test_a_disc_stays_within_a_cell_and_its_neighbours(order):
-    radius = RING_REACH * cell_size_arcsec(order)
-    ra, dec = hard_sky(4000, min(radius / 3600 * 2, 30.0), seed=order)
-    at = xyz(ra, dec)
-    cells = order29_cells(ra, dec) >> 2 * (29 - order)
-    ring = cdshealpix.neighbours(cells.astype(np.uint64), order)
-    east = np.cross([0.0, 0.0, 1.0], at)
-    east /= np.linalg.norm(east, axis=1)[:, None]
-    north = np.cross(at, east)
-    for angle in np.linspace(0, 2 * np.pi, 16, endpoint=False):
-        rim = at * np.cos(radius / ARCSEC) + np.sin(radius / ARCSEC) * (east * np.cos(angle) + north * np.sin(angle))
-        rim_dec = np.degrees(np.arctan2(rim[:, 2], np.hypot(rim[:, 0], rim[:, 1])))
-        there = order29_cells(np.degrees(np.arctan2(rim[:, 1], rim[:, 0])), rim_dec) >> 2 * (29 - order)
-        assert (ring == there[:, None]).any(axis=1).all()
-
-
-def test_ring_orders():
-    assert ring_order(MAX_RADIUS_ARCSEC) == 0
-    assert ring_order(10.0) == 13
-    assert ring_order(1e-9) == 29
-
-
 def test_a_tiling_covers_the_sphere_once():
     tiling = Tiling.of([(0, 3), (2, 17), (5, 12287), (7, 4)])
     widths = 1 << 2 * (29 - tiling.orders)
     assert tiling.starts[0] == 0
     assert (tiling.starts[1:] == (tiling.starts + widths)[:-1]).all()
-    assert tiling.starts[-1] + widths[-1] == SKY_CELLS
+    assert tiling.starts[-1] + widths[-1] == FULL_SKY_END
     assert {tiling.partition(tile) for tile in np.flatnonzero(tiling.listed)} == {(0, 3), (2, 17), (5, 12287), (7, 4)}
     assert len(Tiling.of([])) == 12
 
@@ -111,7 +83,7 @@ def test_near_agrees_with_dense_borders(pixel, radius_arcsec):
     dec = np.degrees(np.arcsin(np.clip(at[:, 2], -1, 1)))
     tiling = Tiling.of([pixel])
     tile = tiling.index()[pixel]
-    cells = order29_cells(ra, dec)
+    cells = cells_of(ra, dec)
     owners = tiling.owners(cells)
     found = np.zeros(len(ra), dtype=bool)
     for own in np.unique(owners[owners != tile]):
@@ -158,7 +130,7 @@ def test_every_tile_that_a_disc_meets_is_near(place, north, east, radius, angle,
     both = np.stack((at, other))
     ra = np.degrees(np.arctan2(both[:, 1], both[:, 0]))
     dec = np.degrees(np.arctan2(both[:, 2], np.hypot(both[:, 0], both[:, 1])))
-    cells = order29_cells(ra, dec)
+    cells = cells_of(ra, dec)
     owners = tiling.owners(cells)
     _, tiles = tiling.near(cells[:1], ra[:1], dec[:1], int(owners[0]), radius)
     assert int(owners[1]) in {int(owners[0]), *tiles.tolist()}

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from xmatch_hats.alerts.ztf33_schema import SCHEMA
 from xmatch_hats.cli import alerts as verb
 from xmatch_hats.cli.app import run
 
+ROOT = Path(__file__).parents[2]
 WIRE_NAMES = ["angDist", "AllWISE", "RAJ2000", "DEJ2000"] + [
     f"{prefix}{band}mag" for prefix in ("", "e_") for band in ("W1", "W2", "W3", "W4", "J", "H", "K")
 ]
@@ -164,3 +167,28 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
     with verb._progress() as advance:
         advance(1234)
     assert "1,234 alerts" in capsys.readouterr().err
+
+
+STOPPED = """
+import os, sys
+from pathlib import Path
+from tests.alerts.makers import stand_in
+from xmatch_hats import cli
+from xmatch_hats.alerts.pipeline import run_alerts
+from xmatch_hats.cli import app
+
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+stop = lambda _: os.kill(os.getpid(), number)
+app.run = lambda: run_alerts([folder / "a.avro"], stand_in(), folder / "o", progress=stop)
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_nothing_behind(tmp_path, number, code):
+    (tmp_path / "a.avro").write_bytes(pack([small_alert(1)]))
+    child = [sys.executable, "-c", STOPPED, str(tmp_path), str(int(number))]
+    result = subprocess.run(child, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.avro"]

@@ -32,6 +32,22 @@ def test_cone_prints_csv_into_a_pipe_nearest_first(made, capsys):
     assert len(rows) > 20
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        "cone 0.01 -0.02 60 --catalog C",
+        "cone --catalog C 0.01 -0.02 60",
+        "cone --catalog C -- 0.01 -0.02 60",
+        "cone 0.01 --catalog C -0.02 60",
+        "cone 0.01 --catalog=C -0.02 60",
+    ],
+)
+def test_options_stand_anywhere(made, order, capsys):
+    assert run([word.replace("C", str(made.copy)) for word in order.split()]) == 0
+    rows = printed(capsys)
+    assert [r["designation"] for r in rows] == made.designations[oracle(made, 0.01, -0.02, 60).right].tolist()
+
+
 def test_negative_positions_need_no_dashes(made, capsys):
     for ra in ("-0.1", "359.9"):
         assert run(["cone", ra, "-.3", "200", "--catalog", str(made.copy), "--columns", "AllWISE,w1mpro"]) == 0
@@ -63,13 +79,13 @@ def test_box_goes_through_ra_0(made, capsys):
 
 
 def test_box_goes_by_healpix(made, tmp_path):
-    from xmatch_hats.matching.cells import spatial_index
+    from xmatch_hats.healpix import cells_of
 
     out = tmp_path / "o.parquet"
     assert run(["box", "359", "1", "-1", "1", "--catalog", str(made.copy), "--out", str(out)]) == 0
     table = pq.read_table(out)
     assert table.num_rows == made.sky.num_rows
-    assert (np.diff(spatial_index(table["ra"].to_numpy(), table["dec"].to_numpy())) >= 0).all()
+    assert (np.diff(cells_of(table["ra"].to_numpy(), table["dec"].to_numpy())) >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +127,9 @@ def test_a_terminal_gets_a_table_that_fits(made, capsys, monkeypatch):
     ("arguments", "code", "told"),
     [
         (["cone", "0", "95", "10"], 2, "declination outside"),
-        (["cone", "0", "0", "-1"], 2, "-1 arcsec is not above 0"),
+        (["cone", "0", "-90.0000001", "10"], 2, "centre 0.0 -90.0000001: declination outside"),
+        (["cone", "0", "0", "648000.01"], 2, "648000.01 arcsec"),
+        (["cone", "0", "0", "-1"], 2, "-1.0 arcsec is not above 0"),
         (["cone", "0", "0", "700000"], 2, "180 degrees"),
         (["box", "0", "1", "2", "1"], 2, "the box is empty"),
         (["cone", "0", "0", "10", "--columns", "w9mpro"], 1, "no column w9mpro"),

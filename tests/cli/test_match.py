@@ -214,6 +214,8 @@ def test_the_output_goes_by_the_input_s_order_for_any_workers(made, source, tmp_
         (["--ra", "flux", "--dec", "nope"], 1, "no column 'nope'"),
         (["--radius", "0"], 2, "radius"),
         (["--radius", "60"], 2, "margin"),
+        (["--radius", "10.0000001"], 2, "radius of 10.0000001 arcsec"),
+        (["--out", "x" * 300 + ".csv"], 1, "File name too long"),
         (["--columns", "w9mpro"], 1, "no column w9mpro"),
         (["--out", "o.doc"], 1, "o.doc"),
         (["--hdu", "1"], 1, "HDU"),
@@ -233,6 +235,14 @@ def test_wrong_use_is_told(made, source, tmp_path, monkeypatch, arguments, code,
 def test_several_neighbours_of_several_catalogues_are_refused(made, plain_copy, source, tmp_path, arguments, capsys):
     assert match(source, tmp_path / "o.csv", "--catalog", str(plain_copy), *arguments, catalog=made.copy) == 2
     assert "one catalogue at a time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["o.doc", "o", "o.tbl", "o.parquet.gz"])
+def test_an_output_without_a_format_is_refused_before_the_work(source, tmp_path, name, capsys):
+    # The catalogue is not even looked for.
+    assert match(source, tmp_path / name, catalog=tmp_path / "nothing") == 1
+    assert name in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_name_twice_is_refused(made, source, tmp_path, capsys):

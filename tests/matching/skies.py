@@ -28,22 +28,22 @@ PLACES = {
 
 
 def clump(rng, ra, dec, size, spread_deg):
-    """Positions around a place, evenly in all directions, poles included."""
-    angle, distance = rng.uniform(0, 2 * np.pi, size), spread_deg * np.sqrt(rng.uniform(0, 1, size))
+    """Positions around a place (or one around each of several), evenly in all directions, poles included."""
+    angle, distance = rng.uniform(0, 2 * np.pi, size), np.radians(spread_deg * np.sqrt(rng.uniform(0, 1, size)))
     lat, lon = np.radians(dec), np.radians(ra)
-    d = np.radians(distance)
-    sin_b = np.sin(lat) * np.cos(d) + np.cos(lat) * np.sin(d) * np.cos(angle)
-    b = np.arcsin(np.clip(sin_b, -1, 1))
-    y = np.sin(angle) * np.sin(d) * np.cos(lat)
-    x = np.cos(d) - np.sin(lat) * sin_b
-    return np.degrees(lon + np.arctan2(y, x)) % 360.0, np.degrees(b)
+    # Steps along and across the meridian, and outward, turned to where the place is: nothing divides by cos(lat).
+    north, east, out = np.cos(angle) * np.sin(distance), np.sin(angle) * np.sin(distance), np.cos(distance)
+    radial = out * np.cos(lat) - north * np.sin(lat)
+    x = radial * np.cos(lon) - east * np.sin(lon)
+    y = radial * np.sin(lon) + east * np.cos(lon)
+    z = out * np.sin(lat) + north * np.cos(lat)
+    return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
 def offset(rng, ra, dec, spread_arcsec):
     """Move each position a little, evenly in all directions."""
     ra, dec = np.asarray(ra), np.asarray(dec)
-    parts = clump(rng, ra, dec, len(ra), spread_arcsec * ARCSEC)
-    return parts
+    return clump(rng, ra, dec, len(ra), spread_arcsec * ARCSEC)
 
 
 @dataclass

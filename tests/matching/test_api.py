@@ -12,10 +12,29 @@ from astropy.table import MaskedColumn, QTable, Table
 
 from tests.oracle import brute_force
 from xmatch_hats import crossmatch, open_catalog
-from xmatch_hats.errors import CatalogNotFoundError, RadiusError, TableError, UsageError
+from xmatch_hats.errors import CatalogError, CatalogNotFoundError, RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
 RADIUS = 6.0
+DEFINITION = """
+name = "mine"
+title = "Mine"
+description = "Three rows."
+frame = "ICRS"
+epoch = 2000.0
+ra_column = "ra"
+dec_column = "dec"
+id_column = "key"
+label_column = "key"
+default_columns = ["ra", "dec", "key"]
+
+[[groups]]
+columns = [
+  { name = "ra", type = "float64", unit = "deg" },
+  { name = "dec", type = "float64", unit = "deg" },
+  { name = "key", type = "int64" },
+]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +165,44 @@ def test_lsdb_right_side_narrowed_or_not(sky, copy_path, left):
         crossmatch(table, catalog, 11.0)
 
 
+def test_lsdb_right_sides_whose_margins_lsdb_has_cut(sky, copy_path):
+    """A coarse search keeps whole partitions, but of the margins only what lies in the region."""
+    catalog = open_catalog(copy_path)
+    table = pa.table({"ra": sky.ra, "dec": sky.dec})
+    coarse = [
+        catalog.cone_search(45.0, 0.0, 100.0, fine=False),
+        catalog.box_search(ra=(-1, 1), dec=(-1, 13), fine=False),
+        catalog.cone_search(45.0, 0.0, 3600.0),
+    ]
+    for narrowed in coarse:
+        rows = narrowed.compute(progress_bar=False)
+        pairs = brute_force(sky.ra, sky.dec, rows["ra"].to_numpy(float), rows["dec"].to_numpy(float), 8.0, k=1)
+        out = crossmatch(table, narrowed, 8.0)
+        found = out["_dist_arcsec"].to_numpy()
+        assert 50 < len(pairs) < len(sky.ra)
+        np.testing.assert_array_equal(np.flatnonzero(~np.isnan(found)), pairs.left)
+        np.testing.assert_allclose(found[pairs.left], pairs.sep_arcsec, rtol=0, atol=1e-9)
+
+
+def test_ties_by_the_recorded_id_whichever_way_a_copy_is_opened(tmp_path):
+    from tests.copies import make_copy
+
+    spots = {"ra": [10.0, 10.0, 20.0], "dec": [5.0, 5.0, 6.0], "key": [7, 3, 1]}
+    definition = tmp_path / "mine.toml"
+    definition.write_text(DEFINITION)
+    copy = make_copy(pa.table(spots), tmp_path / "mine", definition=definition, coverage="all-sky")
+    assert copy.id_column == "key"
+    table = pa.table({"ra": [10.0], "dec": [5.0]})
+    for right in (copy.path, open_catalog(copy.path)):
+        assert crossmatch(table, right)["key"].to_pylist() == [3]
+
+
+def test_a_column_named_as_matching_names_its_own(copy_path):
+    hostile = open_catalog(copy_path).rename(columns={"w1mpro": "_xmatch_hats_row"})
+    with pytest.raises(CatalogError, match="_xmatch_hats_row"):
+        crossmatch(pa.table({"ra": [1.0], "dec": [2.0]}), hostile)
+
+
 def test_wrong_use(copy_path, tmp_path):
     table = pa.table({"ra": [1.0], "dec": [2.0]})
     for radius in (0.0, -1 * u.arcsec, np.nan, 20.0, 1 * u.s, [1.0, 2.0], "wide"):
@@ -169,6 +226,24 @@ def test_wrong_use(copy_path, tmp_path):
         crossmatch(table, pd.DataFrame({"ra": [1.0], "dec": [2.0]}), columns=["nope"])
     with pytest.raises(UsageError, match="SkyCoord has no columns"):
         crossmatch(SkyCoord(1, 2, unit="deg"), copy_path, ra="ra", dec="dec")
+    for right in (None, [1], {"ra": 1}):
+        with pytest.raises(UsageError, match="nothing can be matched with a"):
+            crossmatch(table, right)
+    for right in (copy_path, pd.DataFrame({"ra": [1.0], "dec": [2.0]})):
+        with pytest.raises(UsageError, match="no engine 'magic'"):
+            crossmatch(table, right, engine="magic")
+        with pytest.raises(UsageError, match="must be a distributed"):
+            crossmatch(table, right, client="tcp://127.0.0.1:9")
+        with pytest.raises(UsageError, match="not the text 'ra'"):
+            crossmatch(table, right, columns="ra")
+        with pytest.raises(UsageError, match=r"no .* names"):
+            crossmatch(table, right, names=["a"])
+        for k in (1.5, "2"):
+            with pytest.raises(UsageError, match="whole number"):
+                crossmatch(table, right, n_neighbors=k)
+    for right in (copy_path, open_catalog(copy_path)):
+        with pytest.raises((CatalogError, TableError), match="near names: w1mpro"):
+            crossmatch(table, right, columns=["W1MPR"])
 
 
 def test_empty_tables(copy_path, sky):

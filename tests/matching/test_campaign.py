@@ -17,7 +17,7 @@ from tests.matching import exposure
 from tests.matching.skies import PLACES, catalog_frame, clump, offset, write_copy
 from tests.oracle import brute_force
 from xmatch_hats.catalogs.copy import open_copy
-from xmatch_hats.matching.cells import spatial_index
+from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.rule import MatchRule
@@ -152,7 +152,7 @@ def test_an_exposure_against_many_rows_on_small_workers(tmp_path, record_propert
 def check_bytes(copy, read, ra, dec):
     """Both workers worked; together they read of the touched files no more than the asked columns, and footers."""
     index = PartitionIndex.from_pixels(copy.partitions)
-    touched = {index.pixels[i] for i in index.touched(spatial_index(ra, dec), 5.1)[1]}
+    touched = {index.pixels[i] for i in index.touched(cells_of(ra, dec), 5.1)[1]}
     asked, whole = 0, 0
     for partition in copy.partitions:
         whole += copy.partition_file(partition).stat().st_size

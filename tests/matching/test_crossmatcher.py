@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from astropy import units as u
 
 from tests.matching.skies import ASIN_TWO_THIRDS, catalog_frame, clump, offset, write_copy
 from tests.oracle import brute_force
 from xmatch_hats.catalogs.copy import open_copy
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.errors import CatalogError, RadiusError, UsageError, XmatchError
+from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching import crossmatcher as crossmatcher_module
-from xmatch_hats.matching.cells import spatial_index
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.status import MatchStatus
@@ -21,14 +22,12 @@ from xmatch_hats.sphere import PositionFault
 
 
 def assert_exact(result, ra, dec, frame, radius, *, k=1, minimum=0.0):
-    """Compare with brute force; ties by the fallback of a copy without id column, which is by position."""
-    order = np.lexsort((frame["dec"], frame["ra"]))
-    ids = np.empty(len(frame), dtype=np.int64)
-    ids[order] = np.arange(len(frame))
+    """Compare with brute force, ties by the id that the shipped definition of such columns names."""
+    ids = frame["cntr"]
     expected = brute_force(ra, dec, frame["ra"], frame["dec"], radius, k=k, min_radius_arcsec=minimum, ids=ids)
     np.testing.assert_array_equal(result.left, expected.left)
     np.testing.assert_allclose(result.distance_arcsec, expected.sep_arcsec, rtol=0, atol=1e-9)
-    for column in ("ra", "dec"):
+    for column in ("ra", "dec", "cntr"):
         np.testing.assert_array_equal(result.rows[column].to_numpy(), frame[column].to_numpy()[expected.right])
     matched = np.zeros(len(ra), dtype=bool)
     matched[expected.left] = True
@@ -91,7 +90,7 @@ def test_sources_next_door_to_a_hole(tmp_path):
     left = offset(rng, frame["ra"], frame["dec"], 9.0)
     with Crossmatcher([CatalogTarget(path, radius_arcsec=10.0)], n_neighbors=None, workers=0) as matcher:
         result = matcher.match(*left)["sky"]
-    home = PartitionIndex.from_pixels(open_copy(path).partitions).home(spatial_index(*left))
+    home = PartitionIndex.from_pixels(open_copy(path).partitions).home(cells_of(*left))
     assert np.isin(result.left, np.flatnonzero(home < 0)).sum() > 100
     assert_exact(result, *left, frame, 10.0, k=None)
 
@@ -114,7 +113,7 @@ def test_ties_do_not_depend_on_the_order_of_rows(tmp_path):
     left = offset(rng, frame["ra"], frame["dec"], 3.0)
     left = np.r_[left[0], frame["ra"]], np.r_[left[1], frame["dec"]]
     expected = brute_force(*left, frame["ra"], frame["dec"], 10.0, k=2, ids=frame["_row"])
-    for i in range(3):
+    for i in range(2):
         path = write_copy(frame.sample(frac=1, random_state=i), tmp_path / str(i))
         with Crossmatcher([CatalogTarget(path, radius_arcsec=10.0, columns=["_row"])], n_neighbors=2, workers=0) as m:
             result = m.match(*left)["sky"]
@@ -157,6 +156,16 @@ def test_matched_comes_before_coverage(sky, copy_path, monkeypatch):
         labels = [MatchStatus(s).label for s in matcher.match(ra, dec)["sky"].status]
     assert labels == ["matched", "unmatched", "outside-coverage"]
     assert asked == [2.0]
+
+
+def test_masked_positions_and_angles_of_other_units(sky, copy_path):
+    ra, dec = sky.ra[:20], sky.dec[:20]
+    hidden = np.arange(20) < 3
+    with Crossmatcher([CatalogTarget(copy_path, radius_arcsec=9.0)], workers=0) as matcher:
+        plain = matcher.match(ra, dec)["sky"]
+        turned = matcher.match(np.radians(ra) * u.rad, np.ma.array(dec, mask=hidden))["sky"]
+    assert plain.counts()["matched"] > 15
+    assert turned.status.tolist() == np.where(hidden, MatchStatus.REJECTED, plain.status).tolist()
 
 
 @pytest.mark.parametrize("positions", [([], []), ([np.nan] * 3, [0.0] * 3), ([12.0], [13.0]), ([5.0] * 40, [6.0] * 40)])
@@ -235,12 +244,22 @@ def test_wrong_use(copy_path):
         matcher.match([1.0, 2.0], [3.0])
 
 
-def test_scheduler_that_is_not_there(copy_path, monkeypatch):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", ""])
+def test_scheduler_that_is_not_there(copy_path, monkeypatch, address):
     monkeypatch.setattr("xmatch_hats.matching.scheduling.CONNECT_TIMEOUT", "1s")
     with (
-        Crossmatcher([copy_path], scheduler="tcp://127.0.0.1:9") as matcher,
+        Crossmatcher([copy_path], scheduler=address) as matcher,
         pytest.raises(XmatchError, match="cannot connect to the Dask scheduler"),
     ):
+        matcher.match([45.0], [0.0])
+
+
+def test_a_cluster_that_cannot_start_tells_the_way_out(copy_path, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", fail)
+    with Crossmatcher([copy_path], workers=2) as matcher, pytest.raises(XmatchError, match="__main__"):
         matcher.match([45.0], [0.0])
 
 

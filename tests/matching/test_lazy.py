@@ -10,7 +10,7 @@ import pytest
 from tests.oracle import brute_force
 from xmatch_hats import crossmatch, open_catalog
 from xmatch_hats.catalogs.copy import open_copy
-from xmatch_hats.errors import PartitionReadError, RadiusError, UsageError
+from xmatch_hats.errors import PartitionReadError, RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
 
@@ -19,7 +19,7 @@ BIG = 9_007_199_254_740_993
 def left(sky, request):
     import lsdb
 
-    ra, dec = sky.ra[::3], sky.dec[::3]
+    ra, dec = sky.ra[::6], sky.dec[::6]
     frame = pd.DataFrame({"ra": ra, "dec": dec, "objid": np.arange(len(ra)) + BIG})
     return lsdb.from_dataframe(frame, partition_rows=request.param, margin_threshold=None, highest_order=7)
 
@@ -87,19 +87,38 @@ def test_on_a_cluster_and_written(copy_path, left, dask_client, tmp_path):
 
 
 def test_damage_fails_by_name(copy_path, left, tmp_path):
+    """On either side, and through what was done to the catalogue before."""
     import shutil
 
     from tests.matching.skies import partition_files
 
     path = shutil.copytree(copy_path, tmp_path / "copy")
-    lazy = crossmatch(left, open_catalog(path), 8.0)
+    damaged = open_catalog(path)
     victim = partition_files(path)[2]
     victim.write_bytes(b"PAR1")
-    with pytest.raises(PartitionReadError, match=victim.name):
-        lazy.compute(progress_bar=False)
+    bright = damaged.query("w1mpro < 15")
+    for lazy in (crossmatch(left, damaged, 8.0), crossmatch(left, bright, 8.0), crossmatch(bright, copy_path, 8.0)):
+        with pytest.raises(PartitionReadError, match=victim.name):
+            lazy.compute(progress_bar=False)
+
+
+def test_answers_with_differing_columns_are_not_one_to_dask(copy_path, left):
+    import dask
+
+    right = open_catalog(copy_path)
+    asked = ["cntr", "w1mpro"]
+    parts = [crossmatch(left, right, 8.0, columns=[column]).to_delayed()[0] for column in asked]
+    for column, frame in zip(asked, dask.compute(*parts), strict=True):
+        assert frame.columns[-3] == column
 
 
 def test_wrong_use(sky, copy_path, left):
+    for keyword in ({"ra": "ra", "dec": "dec"}, {"workers": 2}):
+        with pytest.raises(UsageError, match="mean nothing for an LSDB catalogue"):
+            crossmatch(left, copy_path, 8.0, **keyword)
+    for sides in ((left[["objid"]], copy_path), (left, open_catalog(copy_path)[["cntr"]])):
+        with pytest.raises(TableError, match="lacks its coordinate column 'ra'"):
+            crossmatch(*sides, 8.0)
     with pytest.raises(RadiusError, match="cannot be searched"):
         crossmatch(left, copy_path, 11.0)
     with pytest.raises(UsageError, match="not with a table"):

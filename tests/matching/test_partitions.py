@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.matching.skies import PLACES, clump
 from tests.oracle import brute_force
-from xmatch_hats.matching.cells import spatial_index
+from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.partitions import PartitionIndex, expand_ranges
 
 
@@ -25,12 +25,12 @@ def test_home_and_touched_against_every_position():
     assert sorted(index.pixels) == sorted(pixels)
     for place in PLACES.values():
         left, right = clump(rng, *place, 80, 0.5), clump(rng, *place, 300, 1.0)
-        home = index.home(spatial_index(*right))
-        cells = spatial_index(*right)
+        home = index.home(cells_of(*right))
+        cells = cells_of(*right)
         for i, cell in zip(home, cells, strict=True):
             inside = [n for n, (o, p) in enumerate(index.pixels) if cell >> (2 * (29 - o)) == p]
             assert inside == ([] if i < 0 else [i])
-        rows, touched = index.touched(spatial_index(*left), 600.0)
+        rows, touched = index.touched(cells_of(*left), 600.0)
         found = set(zip(rows.tolist(), touched.tolist(), strict=True))
         assert len(found) == len(rows)
         pairs = brute_force(*left, *right, 600.0)
@@ -40,14 +40,14 @@ def test_home_and_touched_against_every_position():
 
 def test_no_partitions():
     index = PartitionIndex.from_pixels([])
-    cells = spatial_index([1.0], [2.0])
+    cells = cells_of([1.0], [2.0])
     assert index.home(cells).tolist() == [-1]
     assert [len(x) for x in index.touched(cells, 10.0)] == [0, 0]
 
 
 def test_whole_sky_discs_touch_every_partition():
     index = PartitionIndex.from_pixels([(1, 5), (0, 3)])
-    rows, touched = index.touched(spatial_index([1.0, 2.0], [2.0, 3.0]), 3600.0 * 90)
+    rows, touched = index.touched(cells_of([1.0, 2.0], [2.0, 3.0]), 3600.0 * 90)
     assert rows.tolist() == [0, 0, 1, 1]
     assert touched.tolist() == [0, 1, 0, 1]
 

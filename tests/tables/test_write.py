@@ -214,6 +214,14 @@ def test_plain_strings_stay_without_quotes(tmp_path):
     assert (tmp_path / "t.csv").read_text() == "a,b\nx,1\n,2\n"
 
 
+def test_a_tsv_has_tabs(tmp_path):
+    table = pa.table({"a": ["x, y", "t\tt", None], "b": [1, 2, 3]})
+    write_table(table, tmp_path / "t.tsv")
+    assert (tmp_path / "t.tsv").read_text() == 'a\tb\n"x, y"\t1\n"t\tt"\t2\n\t3\n'
+    write_table(table, tmp_path / "t.TSV.gz")
+    assert open_table(tmp_path / "t.TSV.gz").read().equals(table)
+
+
 def test_more_rows_than_a_batch(tmp_path):
     rows = 150_000
     table = pa.table({"i": pa.array(np.arange(rows) + 2**60), "s": [f"s{i}" if i % 3 else None for i in range(rows)]})

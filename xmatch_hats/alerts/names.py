@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 
 _MAX_PART = 200
 """Bytes of one part of a path; file systems allow 255, and a reason file and a number may follow."""
+_MAX_PARTS, _MAX_NAME = 32, 1024
+"""Parts and bytes of a whole name; file systems allow 4096 bytes, and the folder that is written to comes before."""
 
 
 def safe_name(name: str) -> str:
@@ -23,16 +25,22 @@ def safe_name(name: str) -> str:
         The name itself where there is nothing to mend.
     """
     parts = [_safe_part(part) for part in name.split("/") if part not in ("", ".", "..")]
-    return "/".join(parts) or "unnamed"
+    safe = "/".join(parts) or "unnamed"
+    if len(parts) > _MAX_PARTS or len(safe.encode()) > _MAX_NAME:
+        return f"{_digest(safe.encode())}/{parts[-1]}"
+    return safe
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _safe_part(part: str) -> str:
     part = "".join(char if char.isprintable() else "_" for char in part)
     encoded = part.encode("utf-8", "replace")
     if len(encoded) > _MAX_PART:
-        digest = hashlib.sha256(encoded).hexdigest()[:16]
         suffix = PurePosixPath(part).suffix if len(PurePosixPath(part).suffix) < 16 else ""
-        return encoded[: _MAX_PART - 40].decode("utf-8", "ignore") + f"-{digest}{suffix}"
+        return encoded[: _MAX_PART - 40].decode("utf-8", "ignore") + f"-{_digest(encoded)}{suffix}"
     return encoded.decode()
 
 
@@ -48,7 +56,8 @@ class NameBook:
     """
 
     def __init__(self) -> None:
-        self._files: set[str] = set()
+        # A file's name, and the last number tried for it: an archive may hold one name a hundred thousand times.
+        self._files: dict[str, int] = {}
         self._folders: set[str] = set()
 
     def claim(self, name: str) -> str:
@@ -58,10 +67,13 @@ class NameBook:
         if any(folder in self._files for folder in folders):
             # A file cannot be a folder too; archives can pretend so.
             path, folders = PurePosixPath(name.replace("/", "__")), []
-        free, number = path, 1
-        while str(free) in self._files or str(free) in self._folders:
+        asked = free = str(path)
+        number = self._files.get(asked, 1)
+        while free in self._files or free in self._folders:
             number += 1
-            free = path.with_name(f"{path.stem}.{number}{path.suffix}")
-        self._files.add(str(free))
+            free = str(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+        if asked in self._files:
+            self._files[asked] = number
+        self._files[free] = 1
         self._folders.update(folders)
-        return str(free)
+        return free

@@ -154,7 +154,9 @@ def run_alerts(
         undo.callback(sink.abort)
         undo.callback(folder.abort)
         report = _Run(step, sink, folder, batch, progress or (lambda _: None)).all(sources)
-        # The rejects first: whoever sees the output then finds what is missing from it.
+        # The rejects are named first: whoever sees the output then finds what is missing from it. What can still fail
+        # for want of space comes before both.
+        sink.finish()
         folder.commit()
         sink.commit()
     return report

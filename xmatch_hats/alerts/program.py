@@ -109,7 +109,7 @@ class _Compiler:
             # Only what leads to a wanted field is compiled where it stands.
             if inside and any(wanted.startswith(f"{path}.") for wanted in self._paths):
                 self.record(node, path, inside=True)
-            elif node.fields:
+            else:
                 self._calls.append((self.emit(walk.CALL), node))
         elif node.kind == "union":
             self._union(node, path, inside=inside)
@@ -119,7 +119,8 @@ class _Compiler:
             self.emit(walk.ENUM, len(node.symbols))
         elif node.kind in _LEAVES:
             self.emit(_LEAVES[node.kind])
-        elif node.min_bytes:
+        else:
+            # Also of no bytes: whatever a decoder makes a value of costs a step, which bounds how many there can be.
             self.emit(walk.SKIP, node.min_bytes)
 
     def _union(self, node: Node, path: str, *, inside: bool) -> None:
@@ -129,7 +130,8 @@ class _Compiler:
         exits = []
         for number, branch in enumerate(node.items):
             self.code[table + 1 + number] = len(self.code)
-            self._value(branch, path, inside=inside)
+            if branch.kind != "null":
+                self._value(branch, path, inside=inside)
             exits.append(self.emit(walk.JUMP))
         for address in exits:
             self.code[address] = len(self.code)

@@ -2,8 +2,8 @@
 
 A schema comes with every packet, from anybody. What is allowed: every type of Avro, nested and named as one likes,
 that can be walked in bounded time and memory. What is not: types that contain themselves, more types than the limits,
-and elements of arrays, maps and unions that hold values in no bytes (a record without fields, ``null`` other than as
-a branch, ``fixed`` of size 0), of which a few bytes could claim billions.
+and elements of arrays, maps and unions that are mostly values of no bytes (``null`` other than as a branch, a record
+without fields, ``fixed`` of size 0), of which a few bytes could claim billions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from xmatch_hats.errors import PacketError
 PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
 _FIXED_SIZES = {"null": 0, "float": 4, "double": 8}
 _MAX_NAME = 1024
+_EMPTIES_PER_BYTE = 4
+"""Values of no bytes that an element may hold for each byte that it has at least: so bytes bound time and memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +132,8 @@ class _Parser:
         for node in nodes:
             if node.kind == "union":
                 raise PacketError("the writer schema has a union within a union")
-            if node.empties and node.kind != "null":
-                raise PacketError("the writer schema has a union branch that holds values in no bytes")
+            # A branch costs the byte that names it.
+            _require_bytes(node, "a union branch", 1)
         shortest = 1 + min(node.min_bytes for node in nodes)
         return Node("union", items=nodes, min_bytes=shortest, nodes=1 + sum(node.nodes for node in nodes))
 
@@ -151,8 +153,8 @@ class _Parser:
         if word not in schema:
             raise PacketError(f"the writer schema has {kind} without {word}")
         item = self.parse(schema[word], namespace, depth + 1)
-        if item.empties:
-            raise PacketError(f"the writer schema has {kind} elements that hold values in no bytes")
+        # An element of a map has its key.
+        _require_bytes(item, f"{kind} elements", int(kind == "map"))
         return Node(kind, items=(item,), min_bytes=1, nodes=1 + item.nodes)
 
     def _definition(self, kind: str, schema: dict[str, Any], namespace: str | None, depth: int) -> Node:
@@ -195,9 +197,13 @@ class _Parser:
         )
 
 
+def _require_bytes(node: Node, what: str, own: int) -> None:
+    if node.empties > _EMPTIES_PER_BYTE * (node.min_bytes + own):
+        raise PacketError(f"the writer schema has {what} that hold values in no bytes")
+
+
 def _primitive(kind: str) -> Node:
-    size = _FIXED_SIZES.get(kind, 1)
-    return Node(kind, min_bytes=size, empties=int(kind == "null"))
+    return Node(kind, min_bytes=_FIXED_SIZES.get(kind, 1), empties=int(kind == "null"))
 
 
 def _fixed(full: str, size: Any, limits: Limits) -> Node:

@@ -8,12 +8,12 @@ import secrets
 import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
 from xmatch_hats.alerts.names import NameBook
-from xmatch_hats.alerts.sources import ARCHIVE_SUFFIXES
+from xmatch_hats.alerts.sources import ARCHIVE_SUFFIXES, OTHER_SUFFIXES
 from xmatch_hats.errors import UsageError, XmatchError
 
 GZIP_LEVEL = 3
@@ -27,8 +27,11 @@ class Sink(Protocol):
     def write(self, name: str, data: bytes, modified: int) -> str:
         """Write a packet and give the name that it got; `modified` is in seconds since 1970."""
 
+    def finish(self) -> None:
+        """Write what is outstanding, so that only the name is left to give."""
+
     def commit(self) -> None:
-        """Give the whole its name."""
+        """Finish, and give the whole its name."""
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -40,9 +43,12 @@ def open_sink(out: Path) -> Sink:
     Raises
     ------
     UsageError
-        It exists already.
+        It exists already, or is to be compressed in a way that is not written.
     """
-    return TarSink(out) if out.name.lower().endswith(ARCHIVE_SUFFIXES) else FolderSink(out)
+    if out.name.lower().endswith(OTHER_SUFFIXES) and not _is_archive(out):
+        hint = f"give a folder, or an archive ending in {', '.join(ARCHIVE_SUFFIXES)}"
+        raise UsageError("ends like an archive of a kind that is not written", place=out, hint=hint, value=str(out))
+    return TarSink(out) if _is_archive(out) else FolderSink(out)
 
 
 class FolderSink:
@@ -73,10 +79,15 @@ class FolderSink:
             os.utime(path, (modified, modified))
         return name
 
-    def commit(self) -> None:
-        """Rename the folder to its name; without packets it is empty."""
+    def finish(self) -> None:
+        """Make the folder if no packet did."""
         with _writing(self._out):
             self._stage.mkdir(parents=True, exist_ok=True)
+
+    def commit(self) -> None:
+        """Rename the folder to its name; without packets it is empty."""
+        self.finish()
+        with _writing(self._out):
             self._stage.rename(self._out)
 
     def abort(self) -> None:
@@ -116,28 +127,36 @@ class TarSink:
             self._stream.write(bytes(-len(data) % tarfile.BLOCKSIZE))
         return member.name
 
-    def commit(self) -> None:
-        """Close the archive and rename it to its name."""
+    def finish(self) -> None:
+        """Close the archive, its last byte on disk."""
+        if self._file.closed:
+            return
         with _writing(self._out):
-            self._close()
+            self._stream.write(bytes(2 * tarfile.BLOCKSIZE))
+            if self._stream is not self._file:
+                self._stream.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def commit(self) -> None:
+        """Rename the archive to its name."""
+        self.finish()
+        with _writing(self._out):
             self._stage.rename(self._out)
 
     def abort(self) -> None:
         """Remove what was written."""
-        self._file.close()
+        for file in (self._stream, self._file):
+            # Closing writes what is left, which a full disk refuses once more.
+            with suppress(OSError):
+                file.close()
         self._stage.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        self._stream.write(bytes(2 * tarfile.BLOCKSIZE))
-        if self._stream is not self._file:
-            self._stream.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
 
 
 def _require_free(out: Path) -> None:
-    taken = any(out.iterdir()) if out.is_dir() and not _is_archive(out) else out.exists() or out.is_symlink()
+    with _writing(out):
+        taken = any(out.iterdir()) if out.is_dir() and not _is_archive(out) else out.exists() or out.is_symlink()
     if taken:
         raise UsageError("exists already", place=out, hint="remove it, or write elsewhere", value=str(out))
 

@@ -2,7 +2,8 @@
 
 A folder gives its files, sorted by path, a tar archive its members in their order, straight from the stream: nothing is
 unpacked to disk. Archives within folders are read as archives. Every regular file is taken for a packet, and one that
-is none is rejected with a reason; only what is hidden (``.name``), a link or a device is passed over, and counted.
+is none is rejected with a reason; only what is hidden (``.name``), a device, or a link that leads to no file, is passed
+over, and counted.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import stat
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.names import is_hidden, safe_name
@@ -24,10 +26,11 @@ from xmatch_hats.errors import PacketError, UsageError, XmatchError
 logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+OTHER_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tbz", ".tbz2", ".txz", ".7z")
 _TAR_FAULTS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError)
 _SKIP_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 20
-"""A member's extended header holds its name, times and the like."""
+"""What may be read to come to the next member: its header, with extensions that hold its name, times and the like."""
 _LATEST = (1 << 33) - 1
 """The latest moment that a tar header can tell without an extension, in seconds since 1970."""
 
@@ -58,12 +61,12 @@ class PacketSources:
     Attributes
     ----------
     skipped : int
-        Files passed over so far: hidden ones, links, devices.
+        Files and folders passed over so far: hidden ones, links that lead to no file, devices.
 
     Raises
     ------
     UsageError
-        No path, or one that does not exist.
+        No path, or one that does not exist or is neither a file nor a folder.
     """
 
     def __init__(self, paths: Iterable[Path | str], max_bytes: int = FILE_LIMITS.file_bytes) -> None:
@@ -73,31 +76,38 @@ class PacketSources:
         if not self.paths:
             raise UsageError("no packets are given", hint="name files, folders or tar archives")
         for path in self.paths:
-            if not path.exists():
-                raise UsageError("does not exist", place=path, value=str(path))
+            _require_readable(path)
 
     def __iter__(self) -> Iterator[RawPacket]:
         for path in self.paths:
             if path.is_dir():
                 yield from self._folder(path)
-            elif _is_archive(path.name):
-                yield from self._archive(path, path.name, "")
             else:
-                yield self._file(path, safe_name(path.name))
+                yield from self._entry(path, safe_name(path.name), "")
 
     def _folder(self, folder: Path) -> Iterator[RawPacket]:
         for root, folders, files in os.walk(folder, onerror=_unreadable):
+            passed = {name for name in folders if is_hidden(name) or Path(root, name).is_symlink()}
+            for name in sorted(passed):
+                self._skip(str(Path(root, name)))
             # In place: os.walk then enters them in this order.
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            folders[:] = sorted(set(folders) - passed)
             for file in sorted(files):
                 path = Path(root, file)
                 name = safe_name(path.relative_to(folder).as_posix())
                 if is_hidden(file) or not path.is_file():
                     self._skip(str(path))
-                elif _is_archive(file):
-                    yield from self._archive(path, name, f"{_without_suffix(name)}/")
                 else:
-                    yield self._file(path, name)
+                    yield from self._entry(path, name, f"{_without_suffix(name)}/")
+
+    def _entry(self, path: Path, name: str, prefix: str) -> Iterator[RawPacket]:
+        if _is_archive(path.name):
+            yield from self._archive(path, name, prefix)
+        elif path.name.lower().endswith(OTHER_SUFFIXES):
+            reason = f"is compressed or an archive of a kind that is not read; {', '.join(ARCHIVE_SUFFIXES)} are"
+            yield RawPacket(name, str(path), _modified(path), _raiser(reason))
+        else:
+            yield self._file(path, name)
 
     def _file(self, path: Path, name: str) -> RawPacket:
         def read() -> bytes:
@@ -113,25 +123,25 @@ class PacketSources:
         members = 0
         try:
             with _open_stream(path) as file:
-                stream = _ForwardStream(file, self._max_bytes)
+                stream = _ForwardStream(file)
                 with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
-                    while (member := tar.next()) is not None:
-                        # The library keeps every member it has met, a kilobyte each.
-                        tar.members.clear()
+                    while (member := _next_member(tar, stream)) is not None:
                         members += 1
-                        if not member.isreg() or is_hidden(member.name):
-                            if not member.isdir():
-                                self._skip(f"{path}::{member.name}")
-                            continue
-                        yield self._member(path, tar, member, prefix)
+                        if member.isreg() and not is_hidden(member.name):
+                            yield self._member(path, tar, member, stream, prefix)
+                        elif not member.isdir():
+                            self._skip(f"{path}::{member.name}")
                 stream.require_end()
         except _TAR_FAULTS as error:
             reason = f"is damaged after {members} members, what follows is lost: {error or type(error).__name__}"
             yield RawPacket(name, str(path), _modified(path), _raiser(reason))
 
-    def _member(self, path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, prefix: str) -> RawPacket:
+    def _member(
+        self, path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, stream: _ForwardStream, prefix: str
+    ) -> RawPacket:
         def read() -> bytes:
             self._check_size(member.size)
+            stream.allowance = member.size
             try:
                 file = tar.extractfile(member)
                 return b"" if file is None else file.read()
@@ -151,20 +161,25 @@ class PacketSources:
 
 
 class _ForwardStream:
-    """A stream that only goes forward, as the tar library wants to read it, and never gives more than it may at once.
+    """A stream that only goes forward, as the tar library wants to read it, and never gives more than it may.
 
-    The library reads a member's extended header, of any size that the archive claims, in one piece.
+    The library reads extended headers, of any size and in any number that the archive claims, into memory.
     """
 
-    def __init__(self, file: IO[bytes], max_bytes: int) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._max_bytes = max(max_bytes, _HEADER_BYTES)
         self._position = 0
         self._last = b""
+        self.allowance = _HEADER_BYTES
+        """Bytes that may be read until it is set anew."""
 
     def read(self, size: int) -> bytes:
-        if size > self._max_bytes:
-            raise tarfile.ReadError(f"a piece of {size} bytes is claimed")
+        self.allowance -= size
+        if self.allowance < 0:
+            raise tarfile.ReadError("claims more bytes than a header or a member may have")
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
         self._last = self._file.read(size)
         self._position += len(self._last)
         return self._last
@@ -176,33 +191,59 @@ class _ForwardStream:
         if position < self._position:
             raise tarfile.ReadError("a member lies before the one that precedes it")
         while self._position < position:
-            if not self.read(min(_SKIP_BYTES, position - self._position)):
+            if not self._take(min(_SKIP_BYTES, position - self._position)):
                 raise tarfile.ReadError("ends in the middle of a member")
         return self._position
 
     def require_end(self) -> None:
-        """Tell a good end, an empty block, from bytes that are no header, which the library takes for the end too."""
+        """Tell a good end, an empty block and nothing after it, from what the library takes for the end too.
+
+        Those are bytes that are no header, and an end mark with another archive behind it. Reading on to the last byte
+        also has a compressed archive's checksum compared.
+        """
         if len(self._last) != tarfile.BLOCKSIZE or self._last.strip(b"\0"):
             raise tarfile.ReadError("has no end mark where it stops")
+        while piece := self._take(_SKIP_BYTES):
+            if piece.strip(b"\0"):
+                raise tarfile.ReadError("holds more behind its end mark")
+
+
+def _next_member(tar: Any, stream: _ForwardStream) -> tarfile.TarInfo | None:
+    # The library keeps every member it has met, a kilobyte each, and all that is said of the members to come.
+    tar.members.clear()
+    tar.pax_headers.clear()
+    stream.allowance = _HEADER_BYTES
+    member: tarfile.TarInfo | None = tar.next()
+    return member
+
+
+def _require_readable(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise UsageError("does not exist", place=path, value=str(path)) from error
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", place=path, value=str(path)) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UsageError("is neither a file nor a folder", place=path, value=str(path))
 
 
 def is_small(paths: Iterable[Path], max_bytes: int) -> bool:
     """Whether files and folders hold less than so many bytes together; what cannot be seen counts nothing."""
     total = 0
     for path in paths:
-        files = (Path(root, file) for root, _, names in os.walk(path) for file in names) if path.is_dir() else (path,)
-        for file in files:
-            total += file.stat().st_size if file.is_file() else 0
+        inside = (os.path.join(root, file) for root, _, names in os.walk(path) for file in names)
+        for file in inside if os.path.isdir(path) else (path,):
+            total += os.path.getsize(file) if os.path.isfile(file) else 0
             if total >= max_bytes:
                 return False
     return True
 
 
 def _open_stream(path: Path) -> IO[bytes]:
-    file = path.open("rb")
-    magic = file.read(2)
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file, mode="rb") if magic == b"\x1f\x8b" else file  # type: ignore[return-value]
+    with path.open("rb") as file:
+        magic = file.read(2)
+    return gzip.open(path) if magic == b"\x1f\x8b" else path.open("rb")  # type: ignore[return-value]
 
 
 def _unreadable(error: OSError) -> None:
@@ -221,8 +262,8 @@ def _is_archive(name: str) -> bool:
 
 
 def _without_suffix(name: str) -> str:
-    suffix = next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix))
-    return name[: -len(suffix)]
+    suffix = next((suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def _modified(path: Path) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.catalogs.moc_files import moc_of
-from xmatch_hats.sphere import unit_vectors
+from xmatch_hats.sphere import ARCSEC_PER_RADIAN, unit_vectors
 
 MAX_BORDER_CELLS = 2_000_000
 """Border cells held at most, about 100 bytes each in the tree. A map that has more is searched as its own inner map of
@@ -41,26 +41,27 @@ class Border:
 
     @cached_property
     def _tree(self) -> cKDTree:
-        ra, dec = cells.centres_of(self._cells, self.order)
+        ra, dec = healpix.centres_of(self._cells, self.order)
         return cKDTree(unit_vectors(ra, dec))
 
     def interior(self, radius_rad: float) -> NDArray[np.int64]:
         """Ranges of cells all of whose positions keep a radius away from the border (not all such cells)."""
-        order = min(self.order, cells.order_wider_than(radius_rad))
-        if order < 0:
+        wide = healpix.cover_order(radius_rad * ARCSEC_PER_RADIAN)
+        if wide is None:
             return np.empty((0, 2), dtype=np.int64)
+        order = min(self.order, wide)
         if order not in self._interiors:
-            shrunk = cells.shrink_ranges(self._ranges, order)
+            shrunk = healpix.shrink_ranges(self._ranges, order)
             # By way of the outside: mocpy takes seconds to remove the border of a deep map, milliseconds to add one.
-            rim = moc_of(cells.ranges_of_cells(_outer_cells(shrunk, order), order), order).add_neighbours()
+            rim = moc_of(healpix.ranges_of_cells(_outer_cells(shrunk, order), order), order).add_neighbours()
             inner = moc_of(shrunk, order).difference(rim)
             self._interiors[order] = inner.to_depth29_ranges.astype(np.int64).reshape(-1, 2)
         return self._interiors[order]
 
     def further_than(self, ra: NDArray[np.float64], dec: NDArray[np.float64], radius_rad: float) -> NDArray[np.bool_]:
         """Which positions, degrees, lie in the set with all of a disc around them: bool, shape (n,)."""
-        covered = cells.in_ranges(cells.cells_of(ra, dec), self._ranges)
-        reach = min(np.pi, radius_rad + cells.cell_radius_rad(self.order))
+        covered = healpix.in_ranges(healpix.cells_of(ra, dec), self._ranges)
+        reach = min(np.pi, radius_rad + healpix.cell_radius_rad(self.order))
         # Slightly more than the chord, as rounding must not let a disc through.
         chord = 2.0 * np.sin(reach / 2.0) * (1.0 + 1e-12) + 1e-14
         at = np.flatnonzero(covered)
@@ -74,7 +75,7 @@ def _choose_order(ranges: NDArray[np.int64], order: int) -> tuple[NDArray[np.int
     at = min(order, 8)
     chosen: tuple[NDArray[np.int64], int, NDArray[np.int64]] | None = None
     while at <= max(order, FINEST_ORDER):
-        inner = cells.shrink_ranges(ranges, at)
+        inner = healpix.shrink_ranges(ranges, at)
         border = _outer_cells(inner, at)
         limit = MAX_BORDER_CELLS if at <= order else CHEAP_BORDER_CELLS
         if chosen is not None and len(border) > limit:

@@ -5,9 +5,10 @@ What each of them looks at, in NumPy and Arrow, is in `xmatch_hats.catalogs.self
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
@@ -21,6 +22,11 @@ class _Check(BaseModel):
     def used(self) -> tuple[str, ...]:
         """Canonical names of the columns that the check looks at."""
         raise NotImplementedError
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Those of them that must be strings; the others must be numbers."""
+        return ()
 
 
 class DesignationCheck(_Check):
@@ -37,6 +43,11 @@ class DesignationCheck(_Check):
     def used(self) -> tuple[str, ...]:
         """Designation and coordinates."""
         return (self.column, self.ra, self.dec)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The designation."""
+        return (self.column,)
 
 
 class RangeCheck(_Check):
@@ -64,14 +75,19 @@ class PatternCheck(_Check):
     @classmethod
     def _compiles(cls, pattern: str) -> str:
         try:
-            re.compile(pattern)
-        except re.error as error:
+            pc.match_substring_regex(pa.array([""]), pattern)
+        except pa.ArrowInvalid as error:
             raise ValueError(f"not a regular expression: {error}") from error
         return pattern
 
     @property
     def used(self) -> tuple[str, ...]:
         """Every column matched."""
+        return self.columns
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them."""
         return self.columns
 
 
@@ -144,6 +160,11 @@ class LettersCheck(_Check):
     def used(self) -> tuple[str, ...]:
         """The letters and the errors."""
         return (self.column, *self.errors)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The letters."""
+        return (self.column,)
 
 
 SelfCheck = Annotated[

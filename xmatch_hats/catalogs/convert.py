@@ -49,6 +49,9 @@ COMPRESSION = {"compression": "zstd", "compression_level": 3}
 LOWEST_COUNT_ORDER = 5
 """Lowest order of hats-import's row counts, which also become the copy's density map (98 kB at order 5)."""
 
+FINEST_MARGIN_ORDER = 16
+"""Cells of 3 arcsec. A ring of finer ones around a base cell would be millions of cells, for hardly fewer rows."""
+
 PROCESS_BYTES = 1 << 30
 """Sources larger than this are worth worker processes: they cost nine seconds and a fifth more processor time, and the
 work of threads is mostly Arrow's and NumPy's, done without Python's lock."""
@@ -96,7 +99,7 @@ def choose_layout(
 
 
 def margin_order(margin_arcsec: float) -> int:
-    """Finest HEALPix order whose cells are everywhere wider than a margin.
+    """Finest HEALPix order, up to `FINEST_MARGIN_ORDER`, whose cells are everywhere wider than a margin.
 
     The narrowest HEALPix cells, high in the polar caps, are 1/1.484 of the mean width (the square root of the area)
     across: measured over 400,000 cells and all borders of base cells at order 13. hats-import reckons with 1/1.6.
@@ -109,7 +112,7 @@ def margin_order(margin_arcsec: float) -> int:
     if not (math.isfinite(margin_arcsec) and margin_arcsec > 0):
         raise UsageError("the margin must be a positive number of arcseconds", value=margin_arcsec)
     base_arcsec = math.degrees(math.sqrt(math.pi / 3)) * 3600.0
-    order = min(29, math.floor(math.log2(base_arcsec / (1.6 * margin_arcsec))))
+    order = min(FINEST_MARGIN_ORDER, math.floor(math.log2(base_arcsec / (1.6 * margin_arcsec))))
     if order < 3:
         raise UsageError(f"a margin of {margin_arcsec:g} arcsec is too wide", hint="at most 16400", value=margin_arcsec)
     return order

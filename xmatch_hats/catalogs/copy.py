@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmatch_hats.catalogs import layout
-from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
+from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, ROW_COLUMN, Partition
 from xmatch_hats.catalogs.manifest import Manifest
-from xmatch_hats.errors import CatalogError, CatalogNotFoundError, DefinitionError
+from xmatch_hats.errors import CatalogError, CatalogNotFoundError, DefinitionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from xmatch_hats.catalogs.coverage import Coverage
     from xmatch_hats.catalogs.definition import Definition
-
-ROW_COLUMN = "_row"
-"""Source row number that copies without an id column keep, int64, from 0 over all sources in order."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class LocalCopy:
             manifest=manifest,
             ra_column=properties["hats_col_ra"],
             dec_column=properties["hats_col_dec"],
-            id_column=manifest.id_column if manifest else _guess_id(schema),
+            id_column=manifest.id_column if manifest else guess_id(schema),
             margin_arcsec=_margin_arcsec(margin),
             total_rows=_whole_number(properties, "hats_nrows", main),
             schema=schema,
@@ -159,11 +156,15 @@ class LocalCopy:
         ------
         CatalogError
             The copy has no such column; near names are listed.
+        UsageError
+            One text instead of a sequence of names.
         """
         own = [name for name in self.schema.names if name != HEALPIX_COLUMN]
         if names is None:
             return own
-        return list(dict.fromkeys(self._own_name(name, own) for name in names))
+        if isinstance(names, str):
+            raise UsageError(f"columns are a sequence of names, not the text {names!r}", value=names)
+        return list(dict.fromkeys(self._own_name(str(name), own) for name in names))
 
     def _own_name(self, name: str, own: list[str]) -> str:
         if name in own:
@@ -172,11 +173,10 @@ class LocalCopy:
         if canonical in own:
             return canonical
         known = canonical is not None
-        near = get_close_matches(name, own, n=3, cutoff=0.5)
         raise CatalogError(
             f"has no column {name}" + (" (its definition knows it, but it was not imported)" if known else ""),
             place=self.path,
-            hint=f"near names: {', '.join(near)}" if near else f"it has {', '.join(own[:20])}",
+            hint=near_names(name, own),
             value=name,
         )
 
@@ -194,8 +194,10 @@ class LocalCopy:
             chosen: Any = "all"
         else:
             chosen = list(dict.fromkeys([self.ra_column, self.dec_column, *self.column_names(columns)]))
+        from xmatch_hats.catalogs.partition_reads import name_reads
+
         try:
-            return lsdb.open_catalog(self.path, columns=chosen)
+            return name_reads(lsdb.open_catalog(self.path, columns=chosen))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CatalogError(f"LSDB cannot open the copy: {error}", place=self.path) from error
 
@@ -231,6 +233,22 @@ def open_catalog(name_or_path: str | Path, columns: Sequence[str] | None = None)
         There is no such copy, it is damaged, or it has no such column.
     """
     return open_copy(name_or_path).open_lsdb(columns)
+
+
+def near_names(name: str, names: Sequence[str]) -> str:
+    """Tell which of some names somebody who wrote another may have meant: the nearest in any case, else the first."""
+    by_case = {known.lower(): known for known in names}
+    near = [by_case[key] for key in get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
+    return f"near names: {', '.join(near)}" if near else f"it has {', '.join(names[:20])}"
+
+
+def guess_id(schema: pa.Schema) -> str | None:
+    """Column that decides ties in a catalogue nobody recorded it of: its shipped definition's id, else `_row`."""
+    from xmatch_hats.catalogs.definition import definition_for
+
+    definition = definition_for(schema)
+    ids = (definition.id_column if definition else None, ROW_COLUMN)
+    return next((column for column in ids if column in schema.names), None)
 
 
 def _find_tables(folder: Path) -> tuple[Path, Path | None]:
@@ -278,10 +296,6 @@ def _snapshot(manifest: Manifest | None, folder: Path) -> Definition | None:
         return Definition.from_json(json.dumps(manifest.definition))
     except DefinitionError as error:
         raise CatalogError(f"the definition in its manifest is malformed: {error}", place=folder) from error
-
-
-def _guess_id(schema: pa.Schema) -> str | None:
-    return ROW_COLUMN if ROW_COLUMN in schema.names else None
 
 
 def _margin_arcsec(margin: Path | None) -> float:

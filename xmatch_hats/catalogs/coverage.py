@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmatch_hats.catalogs import cells, moc_files
+from xmatch_hats import healpix
+from xmatch_hats.catalogs import moc_files
 from xmatch_hats.catalogs.border import Border
 from xmatch_hats.errors import CoverageError
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN
@@ -34,7 +35,7 @@ class Coverage:
         Where the knowledge comes from: the user's word, the user's map, the region that was pulled, or an estimate from
         the rows themselves.
     ranges : ndarray of int64, shape (m, 2)
-        Ranges of covered cells (`xmatch_hats.catalogs.cells`).
+        Ranges of covered cells (`xmatch_hats.healpix`).
     order : int
         HEALPix order of the finest cells of the map.
     source : str
@@ -50,17 +51,17 @@ class Coverage:
         if kind not in get_args(CoverageKind):
             raise CoverageError(f"unknown kind of coverage {kind!r}", value=kind)
         ranges = np.ascontiguousarray(ranges, dtype=np.int64).reshape(-1, 2)
-        if not 0 <= order <= cells.MAX_ORDER or not cells.check_ranges(ranges):
+        if not 0 <= order <= healpix.MAX_ORDER or not healpix.check_ranges(ranges):
             raise CoverageError("the coverage map holds cells that do not exist", place=source or None)
         self.kind: CoverageKind = kind
         self.order = order
         self.source = source
-        self._ranges = cells.merge_ranges(ranges)
+        self._ranges = healpix.merge_ranges(ranges)
 
     @classmethod
     def all_sky(cls) -> Coverage:
         """The whole sky."""
-        return cls("all-sky", np.array([[0, cells.FULL_SKY_END]]), 0)
+        return cls("all-sky", np.array([[0, healpix.FULL_SKY_END]]), 0)
 
     @classmethod
     def from_moc_file(cls, path: str | Path) -> Coverage:
@@ -113,7 +114,7 @@ class Coverage:
     @cached_property
     def sky_fraction(self) -> float:
         """Fraction of the sky that is covered, 0...1."""
-        return cells.sky_fraction(self._ranges)
+        return healpix.sky_fraction(self._ranges)
 
     @property
     def moc(self) -> MOC:
@@ -154,11 +155,11 @@ class Coverage:
         if self.sky_fraction >= 1.0:
             return inside
         sure = np.flatnonzero(inside)
-        where = cells.cells_of(ra[sure], dec[sure])
+        where = healpix.cells_of(ra[sure], dec[sure])
         radius_rad = max(0.0, radius_arcsec) / ARCSEC_PER_RADIAN
         # The cheap test settles nearly all positions of a survey; only those near the border go through the tree.
-        deep = cells.in_ranges(where, self._border.interior(radius_rad))
-        close = np.flatnonzero(~deep & cells.in_ranges(where, self._ranges))
+        deep = healpix.in_ranges(where, self._border.interior(radius_rad))
+        close = np.flatnonzero(~deep & healpix.in_ranges(where, self._ranges))
         deep[close] = self._border.further_than(ra[sure[close]], dec[sure[close]], radius_rad)
         inside[sure] = deep
         return inside

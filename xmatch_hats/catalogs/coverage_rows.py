@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.catalogs.moc_files import moc_of
 
 MIN_ROWS_PER_CELL = 30
@@ -33,7 +33,7 @@ class _CellCounts:
         self._held = 0
 
     def add(self, healpix29: NDArray[np.integer]) -> None:
-        shifted = np.asarray(healpix29, dtype=np.int64) >> (2 * (cells.MAX_ORDER - self.order))
+        shifted = np.asarray(healpix29, dtype=np.int64) >> (2 * (healpix.MAX_ORDER - self.order))
         if len(shifted) == 0:
             return
         if (shifted[1:] < shifted[:-1]).any():
@@ -94,5 +94,5 @@ def estimate(arrays: Iterable[NDArray[np.integer]]) -> tuple[NDArray[np.int64], 
         occupied, counts = _sum_equal(occupied >> 2, counts)
     if len(occupied) == 0 or np.median(counts) < MIN_ROWS_PER_CELL:
         return np.empty((0, 2), dtype=np.int64), order
-    inner = moc_of(cells.ranges_of_cells(occupied, order), order).remove_neighbours()
+    inner = moc_of(healpix.ranges_of_cells(occupied, order), order).remove_neighbours()
     return inner.to_depth29_ranges.astype(np.int64).reshape(-1, 2), order

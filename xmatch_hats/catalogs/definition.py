@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from xmatch_hats.catalogs import _canonical, _definition_file
 from xmatch_hats.catalogs.checks import SelfCheck
+from xmatch_hats.catalogs.layout import RESERVED
 from xmatch_hats.errors import DefinitionError
 from xmatch_hats.tables.metadata import make_field
 
@@ -117,8 +118,8 @@ class Definition(BaseModel):
     default_columns: tuple[str, ...]
     xmatch_columns: tuple[str, ...] = ()
     """Columns that a stream's ``xmatches`` has unless asked otherwise; the default columns if empty."""
-    margin_arcsec: Annotated[float, Field(gt=0)] = 10.0
-    radius_arcsec: Annotated[float, Field(gt=0)] = 1.0
+    margin_arcsec: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    radius_arcsec: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     places: tuple[Place, ...] = ()
     bulk: Bulk | None = None
     self_checks: tuple[SelfCheck, ...] = ()
@@ -130,6 +131,8 @@ class Definition(BaseModel):
         for names in ([c.name for c in columns], [c.vizier for c in columns if c.vizier]):
             if doubled := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"columns defined twice: {', '.join(sorted(doubled))}")
+        if reserved := RESERVED.intersection(column.name for column in columns):
+            raise ValueError(f"names that a copy needs for itself: {', '.join(sorted(reserved))}")
         return columns
 
     @model_validator(mode="after")
@@ -148,9 +151,24 @@ class Definition(BaseModel):
         for key, names in named.items():
             if unknown := [name for name in names if name is not None and name not in known]:
                 raise ValueError(f"{key} names no column of the definition: {', '.join(unknown)}")
+        self._check_types()
         if self.bulk and self.bulk.columns != len(self.bulk_columns):
             raise ValueError(f"bulk.columns says {self.bulk.columns}, the groups define {len(self.bulk_columns)}")
         return self
+
+    def _check_types(self) -> None:
+        """Refuse columns whose types cannot be what they are used for, before any row is read."""
+        types = {column.name: column.type for column in self.columns}
+        for name in (self.ra_column, self.dec_column):
+            if types[name] != "float64":
+                raise ValueError(f"the coordinate column {name} must be float64, it is {types[name]}")
+        if self.id_column is not None and "int" not in (kind := types[self.id_column]):
+            raise ValueError(f"the id column {self.id_column} must be of an integer type, it is {kind}")
+        for check in self.self_checks:
+            for name in check.used:
+                if (types[name] == "string") != (name in check.texts):
+                    wanted = "a string" if name in check.texts else "a number"
+                    raise ValueError(f"self_checks.{check.name} needs {wanted} and {name} is {types[name]}")
 
     @cached_property
     def by_name(self) -> dict[str, Column]:

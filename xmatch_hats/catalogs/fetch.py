@@ -134,7 +134,6 @@ class Fetcher:
         self._catalog, self._selection, self._folder = catalog, selection, folder
         self._workers, self._progress, self._check = workers, progress, check
         self._lock = threading.Lock()
-        self._stop = threading.Event()
 
     def file(self, name: str) -> Path:
         """Local file of a task; it is there if rows were kept."""
@@ -164,9 +163,10 @@ class Fetcher:
                     # Raises the failure that stops everything, before others that only follow from it.
                     future.result()
                 return [future.result() for future in futures]
-            finally:
-                self._stop.set()
+            except BaseException:
+                self._catalog.store.give_up()
                 pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     def _one(self, task: Task, requests: ThreadPoolExecutor) -> Part:
         if (part := self.finished(task)) is not None:
@@ -235,7 +235,7 @@ class Fetcher:
         return plan.bytes
 
     def _request(self, path: str, span: tuple[int, int], descriptor: int) -> None:
-        if self._stop.is_set():
+        if self._catalog.store.given_up:
             raise RemoteError("was given up after another failure", place=self._catalog.store.path(path))
         data = self._catalog.store.read_range(path, *span)
         os.pwrite(descriptor, data, span[0])
@@ -248,7 +248,7 @@ class Fetcher:
             raise TornFileError("its footer is another one than a moment ago")
         fresh = self._folder / f"{task.name}.new"
         with pq.ParquetFile(sparse, page_checksum_verification=True, buffer_size=READ_BUFFER_BYTES) as source:
-            groups = wanted_groups(source.metadata, self._catalog.healpix_column, self._selection.outer)
+            groups = wanted_groups(source.metadata, self._catalog, self._selection.outer)
             expected = sum(source.metadata.row_group(group).num_rows for group in groups)
             read, kept = self._copy_rows(source, groups, fresh, self._catalog.store.path(task.plan.path))
         if read != expected:

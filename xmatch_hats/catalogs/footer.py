@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.catalogs.remote import FileState
 from xmatch_hats.errors import RemoteError
 
@@ -140,7 +140,7 @@ def plan_file(catalog: RemoteCatalog, path: str, columns: Collection[str], outer
         state = catalog.store.state(path)
         return FilePlan(path, state, "", None, ((0, state.size),))
     footer = read_footer(catalog, path)
-    groups = wanted_groups(footer.metadata, catalog.healpix_column, outer)
+    groups = wanted_groups(footer.metadata, catalog, outer)
     end = footer.state.size - len(footer.data)
     spans = [span for group in groups for span in _chunks(footer.metadata.row_group(group), columns, end)]
     rows = sum(footer.metadata.row_group(group).num_rows for group in groups)
@@ -153,23 +153,31 @@ def plan_file(catalog: RemoteCatalog, path: str, columns: Collection[str], outer
     )
 
 
-def wanted_groups(metadata: pq.FileMetaData, healpix_column: str, outer: NDArray[np.int64] | None) -> list[int]:
+def wanted_groups(metadata: pq.FileMetaData, catalog: RemoteCatalog, outer: NDArray[np.int64] | None) -> list[int]:
     """Row groups that may hold rows in ranges of cells, as far as their statistics tell."""
-    groups = range(metadata.num_row_groups)
-    return [group for group in groups if outer is None or _wanted(metadata.row_group(group), healpix_column, outer)]
+    groups = list(range(metadata.num_row_groups))
+    if outer is None or catalog.healpix_order is None:
+        return groups
+    shift = 2 * (healpix.MAX_ORDER - catalog.healpix_order)
+    bounds = [_bounds(metadata.row_group(group), catalog.healpix_column) for group in groups]
+    return [
+        group
+        for group, known in zip(groups, bounds, strict=True)
+        if known is None
+        or healpix.overlap_ranges(np.array([known[0] << shift]), np.array([(known[1] + 1) << shift]), outer)[0]
+    ]
 
 
-def _wanted(group: pq.RowGroupMetaData, healpix_column: str, outer: NDArray[np.int64]) -> bool:
+def _bounds(group: pq.RowGroupMetaData, column: str) -> tuple[int, int] | None:
+    """Least and greatest value of an integer column, None if they are not recorded."""
     for index in range(group.num_columns):
         chunk = group.column(index)
-        if chunk.path_in_schema != healpix_column:
-            continue
-        statistics = chunk.statistics
-        if statistics is None or not statistics.has_min_max:
-            return True
-        bounds = np.array([[int(statistics.min), int(statistics.max) + 1]], dtype=np.int64)
-        return bool(cells.overlap_ranges(bounds[:, 0], bounds[:, 1], outer)[0])
-    return True
+        if chunk.path_in_schema == column:
+            statistics = chunk.statistics
+            if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+                return None
+            return statistics.min, statistics.max
+    return None
 
 
 def _chunks(group: pq.RowGroupMetaData, columns: Collection[str], end_of_data: int) -> list[tuple[int, int]]:

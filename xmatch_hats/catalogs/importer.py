@@ -157,23 +157,35 @@ class _Job:
     def run(self) -> LocalCopy:
         if self.plan.definition is None:
             self.progress.say(
-                "no definition fits: every column is kept, positions are "
+                f"no definition fits: {'the columns asked for are' if self.plan.columns else 'every column is'} kept, "
+                "positions are "
                 f"{self.plan.ra_column} and {self.plan.dec_column}, and no self-checks are made"
             )
         with Staging(self.out, self._recipe(), self.progress.say) as staging:
             self._check_disk(staging)
             try:
-                built = self._build(staging)
-            except CatalogError as error:
-                if not staging.resumed:
-                    raise
-                # What a kill has left may be beyond repair, and the inputs are still there: once more, from nothing.
-                self.progress.say(f"the interrupted import cannot be continued ({error}): starting clean")
-                staging.clear()
-                built = self._build(staging)
-            self.progress.stage("publishing")
-            staging.publish(built)
+                built = self._build_or_rebuild(staging)
+                self.progress.stage("publishing")
+                staging.publish(built)
+            except OSError as error:
+                # Whatever fills the disk, or takes it away, may do so at any write.
+                raise CatalogError(
+                    f"the import stopped: {error.strerror or error}",
+                    place=error.filename or staging.folder,
+                    hint="the same command takes it up again",
+                ) from error
         return LocalCopy.open(self.out)
+
+    def _build_or_rebuild(self, staging: Staging) -> Path:
+        try:
+            return self._build(staging)
+        except CatalogError as error:
+            if not staging.resumed:
+                raise
+            # What a kill has left may be beyond repair, and the inputs are still there: once more, from nothing.
+            self.progress.say(f"the interrupted import cannot be continued ({error}): starting clean")
+        staging.clear()
+        return self._build(staging)
 
     def _build(self, staging: Staging) -> Path:
         from xmatch_hats.catalogs.convert import Collection, choose_layout, convert, import_client
@@ -214,12 +226,25 @@ class _Job:
         intakes: list[Intake] = [future.result() for future in futures]
         if not any(intake.rows - intake.dropped for intake in intakes):
             raise TableError("there are no rows to import", place=", ".join(str(path) for path in self.files[:3]))
+        self._tell(intakes)
+        return intakes
+
+    def _tell(self, intakes: Sequence[Intake]) -> None:
+        """Say what was not as it should be and was taken in all the same."""
+        from xmatch_hats.catalogs.selfcheck import SelfCheckReport
+
+        for intake in intakes:
+            if intake.left_out:
+                names = ", ".join(intake.left_out[:10])
+                self.progress.say(f"{intake.path}: has columns that the first source lacks, left out: {names}")
+            if intake.self_check is not None:
+                for sentence in SelfCheckReport.model_validate(intake.self_check).sentences():
+                    self.progress.say(f"{intake.path}: {sentence}; kept, as they are few")
         if dropped := sum(intake.dropped for intake in intakes):
             places = [place for intake in intakes for place in intake.places]
             self.progress.say(
                 f"{dropped} rows have no position on the sphere and are left out: {'; '.join(places[:3])}"
             )
-        return intakes
 
     def _describe(self, built: Path, intakes: Sequence[Intake]) -> None:
         """Give the HATS files what makes them a copy: coverage and manifest."""

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs.cells import cells_of
-from xmatch_hats.catalogs.copy import ROW_COLUMN
+from xmatch_hats.catalogs.layout import ROW_COLUMN
 from xmatch_hats.catalogs.manifest import sha256_file
 from xmatch_hats.catalogs.sources import ImportPlan
 from xmatch_hats.errors import TableError
+from xmatch_hats.healpix import cells_of
 from xmatch_hats.sphere import PositionFault, position_faults
 
 PART_ROWS = 500_000
@@ -52,6 +52,8 @@ class Intake:
     places: tuple[str, ...]
     """The first of them."""
     self_check: dict[str, Any] | None
+    left_out: tuple[str, ...] = ()
+    """Columns that only this source has, and not the first."""
 
 
 def take_in(path: Path, folder: Path, plan: ImportPlan) -> Intake:
@@ -91,6 +93,7 @@ def take_in(path: Path, folder: Path, plan: ImportPlan) -> Intake:
         dropped=reader.dropped,
         places=tuple(reader.places),
         self_check=report,
+        left_out=tuple(reader.left_out),
     )
     temporary = record.with_suffix(".new")
     temporary.write_text(json.dumps(intake.__dict__), encoding="utf-8")
@@ -113,6 +116,7 @@ class _Reader:
         self.rows = 0
         self.dropped = 0
         self.places: list[str] = []
+        self.left_out: list[str] = []
         self.counted_cells = np.empty(0, np.int64)
         self.counts = np.empty(0, np.int64)
         self._checker = _checker(plan)
@@ -121,6 +125,7 @@ class _Reader:
         """Checked batches in the copy's columns, positions on the sphere only."""
         source = self.plan.open(self.path)
         names = self.plan.source_columns(source)
+        self.left_out = self.plan.columns_left_out(source)
         for batch in source.batches(columns=names):
             if batch.num_rows == 0:
                 continue
@@ -256,5 +261,6 @@ def _refuse_dropped(path: Path, reader: _Reader) -> None:
 
 
 def _load(record: Path) -> Intake:
-    values = json.loads(record.read_text(encoding="utf-8"))
-    return Intake(**{**values, "parts": tuple(values["parts"]), "places": tuple(values["places"])})
+    values: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Intake(**(values | lists))

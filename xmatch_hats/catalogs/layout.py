@@ -21,6 +21,12 @@ HEALPIX_COLUMN = "_healpix_29"
 HIVE_COLUMNS = frozenset({"Norder", "Dir", "Npix", "margin_Norder", "margin_Dir", "margin_Npix"})
 """Columns that the folder names stand for; old catalogues also store them in the files."""
 
+ROW_COLUMN = "_row"
+"""Source row number that copies without an id column keep, int64, from 0 over all sources in order."""
+
+RESERVED = frozenset({HEALPIX_COLUMN, ROW_COLUMN}) | HIVE_COLUMNS
+"""Columns that an import makes itself; a source's own of these names are from an earlier copy, and left behind."""
+
 Partition = tuple[int, int]
 """HEALPix order and nested pixel number."""
 

@@ -88,12 +88,19 @@ class Manifest(_Record):
     self_check: dict[str, Any] | None
     files: dict[str, FileRecord]
     """By path relative to the copy's folder, the manifest itself apart."""
+    checksum: str = ""
+    """SHA-256 of all of the above, set by `write`; it is what `expected_checksum` gives of an intact manifest."""
+
+    @property
+    def expected_checksum(self) -> str:
+        """SHA-256 of everything but the checksum itself."""
+        return hashlib.sha256(self.model_dump_json(exclude={"checksum"}).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a copy's folder, whole or not at all."""
         temporary = folder / UNFINISHED_NAME
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=1))
+            file.write(self.model_copy(update={"checksum": self.expected_checksum}).model_dump_json(indent=1))
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.errors import CoverageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_moc(path: Path) -> MOC:
 
 def _checked(moc: MOC, path: Path) -> MOC:
     """Parsers accept files whose numbers make no sense."""
-    if not cells.check_ranges(moc.to_depth29_ranges.astype(np.int64).reshape(-1, 2)):
+    if not healpix.check_ranges(moc.to_depth29_ranges.astype(np.int64).reshape(-1, 2)):
         raise CoverageError("the MOC holds cells that do not exist", place=path)
     return moc
 
@@ -80,13 +80,13 @@ def _moc_of_json(path: Path) -> MOC:
     deepest = 0
     for key, members in content.items():
         order = int(key)
-        if not 0 <= order <= cells.MAX_ORDER or not isinstance(members, list):
+        if not 0 <= order <= healpix.MAX_ORDER or not isinstance(members, list):
             raise CoverageError(f"not a MOC: {key!r} is not a HEALPix order with a list of cells", place=path)
         if not all(isinstance(cell, int) and 0 <= cell < 12 << (2 * order) for cell in members):
             raise CoverageError(f"not a MOC: order {order} holds cells that do not exist", place=path)
-        parts.append(cells.ranges_of_cells(np.array(members, dtype=np.int64), order))
+        parts.append(healpix.ranges_of_cells(np.array(members, dtype=np.int64), order))
         deepest = max(deepest, order)
-    return moc_of(cells.merge_ranges(np.concatenate(parts)), deepest)
+    return moc_of(healpix.merge_ranges(np.concatenate(parts)), deepest)
 
 
 def save(folder: Path, summary: dict[str, Any], ranges: NDArray[np.int64]) -> None:

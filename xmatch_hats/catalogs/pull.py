@@ -7,6 +7,7 @@ source: self-checks, margins, verification and publication are the import's.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 import numpy as np
 import pyarrow as pa
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.catalogs.checks import DesignationCheck, UnitVectorCheck
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.fetch import Fetcher, Part, Selection, Task, plan_tasks
 from xmatch_hats.catalogs.importer import DEFAULT_MARGIN_ARCSEC, DISK_FACTOR, Progress, Silent, build_copy
+from xmatch_hats.catalogs.layout import RESERVED
 from xmatch_hats.catalogs.pull_staging import PullStaging, refuse_existing
 from xmatch_hats.catalogs.region import Region
 from xmatch_hats.catalogs.remote import Retry
 from xmatch_hats.catalogs.remote_catalog import RemoteCatalog, open_remote
-from xmatch_hats.catalogs.sources import RESERVED
 from xmatch_hats.errors import CatalogError, RemoteError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class PullSettings(TypedDict, total=False):
 
 
 def pull_catalog(
-    url: str, out: str | Path, *, progress: PullProgress | None = None, **settings: Unpack[PullSettings]
+    url: str | os.PathLike[str],
+    out: str | Path,
+    *,
+    progress: PullProgress | None = None,
+    **settings: Unpack[PullSettings],
 ) -> LocalCopy:
     """Pull a HATS collection or catalogue into a local copy with a margin cache.
 
@@ -81,8 +86,8 @@ def pull_catalog(
 
     Parameters
     ----------
-    url : str
-        Folder of the collection or catalogue: https, s3 (anonymous) or a path.
+    url : str or path-like
+        Folder of the collection or catalogue: https, s3 (anonymous), a path, or a `upath.UPath` with its own settings.
     out : str or Path
         Folder of the copy; must not exist.
     progress : PullProgress, optional
@@ -120,7 +125,7 @@ class _Columns:
 class _Pull:
     """One pull, from its arguments to the published copy."""
 
-    def __init__(self, url: str, out: Path, settings: PullSettings, progress: PullProgress) -> None:
+    def __init__(self, url: str | os.PathLike[str], out: Path, settings: PullSettings, progress: PullProgress) -> None:
         self.url, self.out, self.settings, self.progress = url, out, settings, progress
         self.region = settings.get("region")
         self.inner = self.region.coverage() if self.region is not None else None
@@ -190,14 +195,14 @@ class _Pull:
     def _partitions(self, catalog: RemoteCatalog, outer: Any) -> list[Any]:
         chosen = catalog.select(outer)
         if not chosen:
-            raise RemoteError("the catalogue has nothing in this region", place=self.url, value=str(self.region))
+            raise RemoteError("the catalogue has nothing in this region", place=catalog.url, value=str(self.region))
         return chosen
 
     def _recipe(self, catalog: RemoteCatalog, columns: _Columns, margin: float) -> dict[str, Any]:
         """What determines the fetched rows; each file's own version is kept beside it."""
         inner = self.inner
         return {
-            "url": self.url,
+            "url": catalog.url,
             "catalog": catalog.fingerprint,
             "region": None if inner is None else [str(self.region), hashlib.sha256(inner.ranges.tobytes()).hexdigest()],
             "columns": list(columns.names),
@@ -211,14 +216,15 @@ class _Pull:
         share = 1.0
         if outer is not None:
             partitions = np.array([p.interval for p in catalog.select(outer)], dtype=np.int64)
-            share = min(1.0, cells.sky_fraction(outer) / cells.sky_fraction(partitions))
+            share = min(1.0, healpix.sky_fraction(outer) / healpix.sky_fraction(partitions))
         kept = share * sum(task.plan.bytes for task in tasks)
         underway = sum(sorted((task.plan.bytes for task in missing), reverse=True)[: self.workers])
         needed = int(underway + kept * (1.0 + DISK_FACTOR))
         free = shutil.disk_usage(fetcher.file("x").parent).free
-        rows = sum(task.plan.rows or 0 for task in tasks)
+        known = [task.plan.rows for task in tasks if task.plan.rows is not None]
+        rows = f"{sum(known):,}" if len(known) == len(tasks) else "an unknown number of"
         self.progress.say(
-            f"{len(tasks):,} files, {rows:,} rows to look at, {to_fetch / 1e6:,.1f} MB to fetch"
+            f"{len(tasks):,} files, {rows} rows to look at, {to_fetch / 1e6:,.1f} MB to fetch"
             f" (about {kept / 1e6:,.1f} MB to keep); {free / 1e9:,.1f} GB free"
         )
         if free < needed:
@@ -230,12 +236,12 @@ class _Pull:
 
     def _check_rows(self, catalog: RemoteCatalog, parts: Sequence[Part]) -> None:
         if not any(part.rows_kept for part in parts):
-            raise RemoteError("the catalogue has no row in this region", place=self.url, value=str(self.region))
+            raise RemoteError("the catalogue has no row in this region", place=catalog.url, value=str(self.region))
         found = sum(part.rows_read for part in parts)
         if self.region is None and catalog.total_rows is not None and found != catalog.total_rows:
             raise RemoteError(
                 f"its partitions hold {found:,} rows, its metadata say {catalog.total_rows:,}",
-                place=self.url,
+                place=catalog.url,
                 hint="it is being written, or damaged: try again later, or a mirror",
             )
 
@@ -262,9 +268,9 @@ class _Pull:
             workers=self.settings.get("workers"),
             name=self.settings.get("name") or catalog.name,
             origin=[
-                SourceRecord(path=self.url, bytes=sum(p.size for p in parts), rows=sum(p.rows_kept for p in parts))
+                SourceRecord(path=catalog.url, bytes=sum(p.size for p in parts), rows=sum(p.rows_kept for p in parts))
             ],
-            extra={"url": self.url, "region": None if self.region is None else str(self.region)},
+            extra={"url": catalog.url, "region": None if self.region is None else str(self.region)},
         )
 
 

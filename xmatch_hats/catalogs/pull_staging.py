@@ -85,13 +85,15 @@ class PullStaging:
 
 
 def refuse_existing(out: Path) -> None:
-    """Refuse an output that is there.
+    """Refuse an output that is there, and remove what a pull left beside it that was killed just after its end.
 
     Raises
     ------
     CatalogError
     """
     if out.exists() or out.is_symlink():
+        if out.name in interrupted_pulls(out.parent):
+            shutil.rmtree(out.parent / f".{out.name}{SUFFIX}", ignore_errors=True)
         raise CatalogError("exists already", place=out, hint="choose another --out, or remove it first")
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from hats_import.catalog.file_readers import InputReader
 
-from xmatch_hats.catalogs.copy import ROW_COLUMN
+from xmatch_hats.catalogs.layout import ROW_COLUMN
 
 
 class PartReader(InputReader):

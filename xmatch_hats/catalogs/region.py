@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmatch_hats.catalogs import cells
+from xmatch_hats import healpix
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.moc_files import moc_of
 from xmatch_hats.errors import UsageError
@@ -71,10 +71,10 @@ def grown(ranges: NDArray[np.int64], margin_arcsec: float) -> NDArray[np.int64]:
     """Ranges widened by at least a margin, arcseconds, and by no more than two cells a little wider than it."""
     if margin_arcsec <= 0.0 or len(ranges) == 0:
         return ranges
-    order = cells.order_wider_than(margin_arcsec / ARCSEC_PER_RADIAN)
-    if order < 0:
-        return np.array([[0, cells.FULL_SKY_END]])
-    wide = moc_of(cells.grow_ranges(ranges, order), order).add_neighbours()
+    order = healpix.cover_order(margin_arcsec)
+    if order is None:
+        return np.array([[0, healpix.FULL_SKY_END]])
+    wide = moc_of(healpix.grow_ranges(ranges, order), order).add_neighbours()
     return wide.to_depth29_ranges.astype(np.int64)
 
 
@@ -96,11 +96,11 @@ class _DrawnRegion(Region):
             if order:
                 members = (members[:, None] * 4 + np.arange(4)).ravel()
             kinds = self._classify(members, order)
-            inside.append(cells.ranges_of_cells(members[kinds == _INSIDE], order))
+            inside.append(healpix.ranges_of_cells(members[kinds == _INSIDE], order))
             members = members[kinds == _TOUCHED]
-        inner = cells.merge_ranges(np.concatenate(inside))
-        rim = cells.ranges_of_cells(members, self._order())
-        return inner, cells.merge_ranges(np.concatenate((inner, rim)))
+        inner = healpix.merge_ranges(np.concatenate(inside))
+        rim = healpix.ranges_of_cells(members, self._order())
+        return inner, healpix.merge_ranges(np.concatenate((inner, rim)))
 
     def coverage(self) -> Coverage:
         """Cells of order 12 or more (10 for large regions) that lie wholly within the region."""
@@ -151,8 +151,8 @@ class Cone(_DrawnRegion):
         if self.radius_deg == 180.0:
             kinds[:] = _INSIDE
             return kinds
-        radius, size = np.radians(self.radius_deg), cells.cell_radius_rad(order)
-        distance = self._distance_rad(*cells.centres_of(members, order))
+        radius, size = np.radians(self.radius_deg), healpix.cell_radius_rad(order)
+        distance = self._distance_rad(*healpix.centres_of(members, order))
         kinds[distance - size > radius] = _OUTSIDE
         kinds[distance + size <= radius] = _INSIDE
         if order == self._order():
@@ -287,7 +287,7 @@ class MocRegion(Region):
         """Tell which rows lie in a cell of the map or within two cells, a little wider than the margin, of it."""
         ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
         kept = np.isfinite(ra) & (dec >= -90.0) & (dec <= 90.0)
-        kept[kept] = cells.in_ranges(cells.cells_of(ra[kept], dec[kept]), self.outer_ranges(margin_arcsec))
+        kept[kept] = healpix.in_ranges(healpix.cells_of(ra[kept], dec[kept]), self.outer_ranges(margin_arcsec))
         return kept
 
 
@@ -320,7 +320,7 @@ def _extents(
     if len(members) == 0:
         return (np.empty(0),) * 4
     lon, lat = (np.asarray(angle.deg) for angle in vertices(members.astype(np.uint64), order))
-    middle = cells.centres_of(members, order)[0][:, None]
+    middle = healpix.centres_of(members, order)[0][:, None]
     offset = (lon - middle + 180.0) % 360.0 - 180.0
     offset[np.abs(lat) > 90.0 - _ROUNDING_DEG] = 0.0
     pad = _ROUNDING_DEG

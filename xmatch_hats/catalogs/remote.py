@@ -6,22 +6,34 @@ without a word.
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
 
 import stamina
 
 from xmatch_hats.errors import RemoteError, UsageError
 
+if TYPE_CHECKING:
+    from upath import UPath
+
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP answers that mean "not now" rather than "no"."""
 CONNECT_SECONDS, SILENCE_SECONDS = 20.0, 60.0
 """A server that does not answer, or says nothing for so long, has failed. There is no bound on a whole transfer."""
+_PATIENCE = 2
+"""Failures of one read that nobody needs to hear of."""
+_NETWORK = frozenset({"http", "https", "s3"})
+"""Schemes whose URLs begin with a host or bucket."""
 
 
 @dataclass(frozen=True)
@@ -63,30 +75,41 @@ class RemoteStore:
 
     Parameters
     ----------
-    url : str
-        ``https://``, ``http://``, ``s3://`` (anonymous), ``file://``, a path, or another scheme that fsspec knows.
+    url : str or path-like
+        ``https://``, ``http://``, ``s3://`` (anonymous; ``AWS_ENDPOINT_URL`` names another store than Amazon's),
+        ``file://``, a path, another scheme that fsspec knows, or a `upath.UPath`, whose own settings are used if it has
+        any.
     retry : Retry, optional
 
     Raises
     ------
     UsageError
-        The URL has a query, or a scheme that nothing installed can read.
+        The URL is empty, has a query, or a scheme that nothing installed can read.
+    RemoteError
+        It cannot be reached.
     """
 
-    def __init__(self, url: str, retry: Retry | None = None) -> None:
-        from upath import UPath
-
-        self.url = url.rstrip("/")
+    def __init__(self, url: str | os.PathLike[str], retry: Retry | None = None) -> None:
         self.retry = retry or Retry()
-        scheme = urlsplit(url).scheme if "://" in url else ""
-        if scheme in ("http", "https") and urlsplit(url).query:
-            raise UsageError("the URL of a catalogue has no query part", place=url, hint="give its folder")
+        self.url, root = _rooted(url)
         try:
-            root = UPath(url if scheme else str(Path(url).expanduser().absolute()), **_options(scheme))
             self._fs: Any = root.fs
         except (ValueError, ImportError) as error:
-            raise UsageError(f"nothing installed can read this URL: {error}", place=url, value=url) from error
+            raise UsageError(f"nothing installed can read this URL: {error}", place=self.url) from error
+        except OSError as error:
+            # Some file systems connect when they are made.
+            raise RemoteError(f"cannot be reached: {error}", place=self.url) from error
         self._root = str(root.path).rstrip("/")
+        self._given_up = threading.Event()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether `give_up` was called."""
+        return self._given_up.is_set()
+
+    def give_up(self) -> None:
+        """Let reads under way in other threads fail at their next fault, rather than try again."""
+        self._given_up.set()
 
     def __str__(self) -> str:
         return self.url
@@ -94,6 +117,12 @@ class RemoteStore:
     def path(self, relative: str) -> str:
         """URL of a file below, for people."""
         return f"{self.url}/{relative}"
+
+    def sibling(self, reference: str) -> str:
+        """URL that a reference in a file of this folder means."""
+        if urlsplit(self.url).scheme in ("http", "https"):
+            return urljoin(f"{self.url}/", reference)
+        return reference if "://" in reference or reference.startswith("/") else self.path(reference)
 
     def state(self, relative: str) -> FileState:
         """Size and version of a file.
@@ -196,7 +225,9 @@ class RemoteStore:
         path = f"{self._root}/{relative}" if relative else self._root
         failures = _failures()
         try:
-            for trial in self.retry.trials(is_transient):
+            for trial in self.retry.trials(lambda error: not self.given_up and is_transient(error)):
+                if trial.num > _PATIENCE + 1:
+                    _log.warning("%s: attempt %d of %d", self.path(relative), trial.num, self.retry.attempts)
                 with trial:
                     return _translated(attempt, path)
         except failures as error:
@@ -209,11 +240,37 @@ class RemoteStore:
             return RemoteError("there is no such file", place=place)
         if _is_denial(error):
             return RemoteError("access is denied", place=place, hint="only public catalogues can be pulled")
-        reason = " ".join(str(error).split()) or type(error).__name__
-        tried = f" after {self.retry.attempts} attempts" if is_transient(error) else ""
+        if not is_transient(error):
+            return RemoteError(f"cannot be read: {_reason(error)}", place=place)
         return RemoteError(
-            f"cannot be read{tried}: {reason}", place=place, hint="run the same command again later: it resumes"
+            f"cannot be read after {self.retry.attempts} attempts: {_reason(error)}",
+            place=place,
+            hint="run the same command again later: it resumes",
         )
+
+
+def _rooted(url: str | os.PathLike[str]) -> tuple[str, UPath]:
+    """The URL or absolute path of a folder in plain form, and where it is in its file system."""
+    from upath import UPath
+
+    own = url.storage_options if isinstance(url, UPath) else {}
+    text = str(url)
+    if not text:
+        raise UsageError("the URL of the catalogue is empty", hint="give https://, s3:// or a path")
+    scheme, colon, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not colon or scheme == "file":
+        path = Path(unquote(rest) if colon else text).expanduser().absolute()
+        return str(path), UPath(str(path))
+    text = f"{scheme}://{rest}".rstrip("/")
+    if scheme in _NETWORK and not urlsplit(text).netloc:
+        raise UsageError("the URL names no host or bucket", place=url)
+    if scheme != "s3" and scheme in _NETWORK and (urlsplit(text).query or urlsplit(text).fragment):
+        raise UsageError("the URL of a catalogue has no query part and no #", place=url, hint="give its folder")
+    try:
+        return text, UPath(text, **(own or _options(scheme)))
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"nothing installed can read this URL: {error}", place=url) from error
 
 
 def _options(scheme: str) -> dict[str, Any]:
@@ -228,6 +285,16 @@ def _options(scheme: str) -> dict[str, Any]:
         config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
         return {"anon": True, "use_listings_cache": False, "config_kwargs": config}
     return {}
+
+
+def _reason(error: Exception) -> str:
+    from aiohttp import ClientResponseError, TooManyRedirects
+
+    if isinstance(error, TooManyRedirects):
+        return "the server redirects from place to place, and to no file"
+    if isinstance(error, ClientResponseError):
+        return f"the server answers {error.status} {error.message}".strip()
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs import cells, layout
+from xmatch_hats import healpix
+from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.footer import read_footer
 from xmatch_hats.catalogs.moc_files import MAP_FILE, SUMMARY_FILE
@@ -45,7 +47,7 @@ class Partition:
     @property
     def interval(self) -> tuple[int, int]:
         """Its cells at order 29, half open."""
-        shift = 2 * (cells.MAX_ORDER - self.order)
+        shift = 2 * (healpix.MAX_ORDER - self.order)
         return self.pixel << shift, (self.pixel + 1) << shift
 
     @property
@@ -69,6 +71,9 @@ class RemoteCatalog:
     ra_column: str
     dec_column: str
     healpix_column: str
+    """Column of the HEALPix index, sorted by in each file."""
+    healpix_order: int | None
+    """Order of that index; None if it is not known to be one of nested cells, and tells nothing."""
     total_rows: int | None
     suffix: str
     """Ending of the partitions' files; a slash for folders of files."""
@@ -85,7 +90,7 @@ class RemoteCatalog:
         if outer is None:
             return list(self.partitions)
         bounds = np.array([partition.interval for partition in self.partitions], dtype=np.int64).reshape(-1, 2)
-        chosen = cells.overlap_ranges(bounds[:, 0], bounds[:, 1], outer)
+        chosen = healpix.overlap_ranges(bounds[:, 0], bounds[:, 1], outer)
         return [partition for partition, keep in zip(self.partitions, chosen, strict=True) if keep]
 
     def files(self, partition: Partition) -> list[str]:
@@ -115,12 +120,12 @@ class RemoteCatalog:
             raise RemoteError(f"the schema cannot be read: {error}", place=self.store.path(name)) from error
 
 
-def open_remote(url: str, retry: Retry | None = None) -> RemoteCatalog:
+def open_remote(url: str | os.PathLike[str], retry: Retry | None = None) -> RemoteCatalog:
     """Read the metadata of a HATS collection or catalogue.
 
     Parameters
     ----------
-    url : str
+    url : str or path-like
         Folder of the collection or catalogue: https, s3 or a path.
     retry : Retry, optional
 
@@ -131,25 +136,25 @@ def open_remote(url: str, retry: Retry | None = None) -> RemoteCatalog:
     UsageError
         The URL means nothing.
     """
-    store = RemoteStore(url, retry)
+    given = store = RemoteStore(url, retry)
     with tempfile.TemporaryDirectory(prefix="xmatch_hats.") as scratch:
         mirror = Path(scratch)
-        collection = _fetch(store, layout.COLLECTION_FILE, mirror)
-        coverage = _recorded_coverage(store, mirror)
-        if collection:
+        if _fetch(store, layout.COLLECTION_FILE, mirror):
             store = RemoteStore(_primary_url(store, mirror), retry)
         name, properties = _properties(store, mirror)
+        coverage = _recorded_coverage(given, mirror)
         partitions = _partitions(store, mirror)
         fingerprint = hashlib.sha256(
             b"".join(path.read_bytes() for path in sorted(mirror.iterdir()) if path.name != MAP_FILE)
         ).hexdigest()
         return RemoteCatalog(
             store=store,
-            url=url,
+            url=given.url,
             name=properties.get("obs_collection") or store.url.rsplit("/", 1)[-1],
             ra_column=properties["hats_col_ra"],
             dec_column=properties["hats_col_dec"],
             healpix_column=properties.get("hats_col_healpix") or layout.HEALPIX_COLUMN,
+            healpix_order=_healpix_order(properties),
             total_rows=int(rows) if (rows := properties.get("hats_nrows", "")).isdecimal() else None,
             suffix=properties.get("hats_npix_suffix") or ".parquet",
             partitions=partitions,
@@ -174,7 +179,7 @@ def _primary_url(store: RemoteStore, mirror: Path) -> str:
         primary = layout.read_collection_properties(mirror)["hats_primary_table_url"]
     except CatalogError as error:
         raise _not_understood(store.path(layout.COLLECTION_FILE), error) from error
-    return primary if "://" in primary or primary.startswith("/") else store.path(primary)
+    return store.sibling(primary)
 
 
 def _properties(store: RemoteStore, mirror: Path) -> tuple[str, dict[str, str]]:
@@ -200,6 +205,14 @@ def _properties(store: RemoteStore, mirror: Path) -> tuple[str, dict[str, str]]:
             hint="give its collection or its object catalogue",
         )
     return name, properties
+
+
+def _healpix_order(properties: dict[str, str]) -> int | None:
+    """Order of the HEALPix index: as recorded, else as its usual name says; the first writers' was no cell number."""
+    if recorded := properties.get("hats_col_healpix_order"):
+        return int(recorded) if recorded.isdecimal() and int(recorded) <= healpix.MAX_ORDER else None
+    column = properties.get("hats_col_healpix") or layout.HEALPIX_COLUMN
+    return healpix.MAX_ORDER if column == layout.HEALPIX_COLUMN else None
 
 
 def _partitions(store: RemoteStore, mirror: Path) -> tuple[Partition, ...]:

@@ -6,8 +6,6 @@ magnitude read as its neighbour is still a number.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +18,6 @@ from xmatch_hats.catalogs._check_rows import Columns, Mask, failing_rows
 from xmatch_hats.catalogs.checks import SelfCheck
 from xmatch_hats.catalogs.definition import Definition
 from xmatch_hats.errors import SelfCheckError
-
-logger = logging.getLogger(__name__)
 
 MAX_FAILING_FRACTION = 1e-3
 """Share of failing rows above which a source is refused: real ones have odd rows, shifted ones have little else."""
@@ -74,24 +70,9 @@ class SelfCheckReport(BaseModel):
         """Failing rows, summed over the checks."""
         return sum(result.failed for result in self.results)
 
-    @classmethod
-    def merged(cls, reports: Iterable[SelfCheckReport], place: str) -> SelfCheckReport:
-        """One report of several files: counts added up; the examples' rows still count within their own file."""
-        reports = list(reports)
-        by_name: dict[str, CheckResult] = {}
-        for result in (result for report in reports for result in report.results):
-            known = by_name.get(result.name)
-            if known is not None:
-                result = CheckResult(
-                    name=result.name,
-                    rows=known.rows + result.rows,
-                    failed=known.failed + result.failed,
-                    examples=(known.examples + result.examples)[:_EXAMPLES],
-                )
-            by_name[result.name] = result
-        skipped = {name for report in reports for name in report.skipped} - set(by_name)
-        rows = sum(report.rows for report in reports)
-        return cls(place=place, rows=rows, results=tuple(by_name.values()), skipped=tuple(sorted(skipped)))
+    def sentences(self) -> list[str]:
+        """What failed, one sentence a check, with the first rows."""
+        return [_sentence(result) for result in self.results if result.failed]
 
 
 @dataclass
@@ -123,11 +104,6 @@ class SelfChecker:
         self._definition = definition
         self._tallies = [_Tally(check) for check in definition.self_checks]
         self._rows = 0
-
-    def columns(self, schema: pa.Schema) -> list[str]:
-        """Columns of a source that the checks look at, under the source's names."""
-        used = {name for check in self._definition.self_checks for name in check.used}
-        return [name for name, canonical in self._definition.canonical_names(schema).items() if canonical in used]
 
     def check(self, batch: pa.RecordBatch) -> None:
         """Check one batch, under the source's names or the canonical ones, cast or not, and add up what fails."""
@@ -197,9 +173,6 @@ class SelfChecker:
                 "correct it, or give another definition",
                 value=report,
             )
-        for result in report.results:
-            if result.failed:
-                logger.warning("%s: %s; kept, as they are few", place, _sentence(result))
         return report
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from xmatch_hats.catalogs import layout
-from xmatch_hats.catalogs.copy import ROW_COLUMN
-from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, HIVE_COLUMNS
+from xmatch_hats.catalogs.copy import near_names
+from xmatch_hats.catalogs.layout import RESERVED, ROW_COLUMN
 from xmatch_hats.errors import DefinitionError, TableError, UsageError
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 Columns = Sequence[str] | Literal["all"] | None
 """Names in either name set; every column; or the definition's default ones."""
-
-RESERVED = frozenset({HEALPIX_COLUMN, ROW_COLUMN}) | HIVE_COLUMNS
-"""Columns that an import makes itself; a source's own of these names are from an earlier copy, and left behind."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +51,38 @@ class ImportPlan:
 
         Raises
         ------
-        DefinitionError, TableError
+        TableError
             The source lacks one that the copy has.
         """
-        if self.definition is None:
-            wanted = [name for name in self.schema.names if name != ROW_COLUMN]
-            if missing := [name for name in wanted if name not in source.schema.names]:
-                raise TableError(
-                    f"lacks the columns {', '.join(missing)} that the other sources have", place=source.path
-                )
-            return wanted
-        chosen = _definition_columns(self.definition, source.schema, source.path, self.columns)
-        checked = {name for check in self.definition.self_checks for name in check.used}
-        known = self.definition.canonical_names(source.schema)
-        return chosen + [name for name, canonical in known.items() if canonical in checked and name not in chosen]
+        known = self._canonical_names(source)
+        source_of = {canonical: name for name, canonical in known.items()}
+        wanted = [name for name in self.schema.names if not (name == ROW_COLUMN and self.keeps_rows)]
+        if missing := [name for name in wanted if name not in source_of]:
+            raise TableError(
+                f"lacks the columns {', '.join(missing)} that the first source has",
+                place=source.path,
+                hint="import it apart, or choose with --columns what all sources have",
+            )
+        used = {name for check in self.definition.self_checks for name in check.used} if self.definition else set()
+        checked = [name for name, canonical in known.items() if canonical in used and canonical not in wanted]
+        return [source_of[name] for name in wanted] + checked
+
+    def columns_left_out(self, source: TableSource) -> list[str]:
+        """Columns of a source that the copy would have, had the first source had them."""
+        if self.columns is not None and self.columns != "all":
+            return []
+        default = None
+        if self.definition is not None and self.columns is None:
+            default = {*self.definition.default_columns, self.definition.id_column, self.definition.label_column}
+        known = self._canonical_names(source)
+        taken = RESERVED.union(self.schema.names)
+        return [name for name, own in known.items() if own not in taken and (default is None or own in default)]
+
+    def _canonical_names(self, source: TableSource) -> dict[str, str]:
+        """Name in the copy of each column of a source."""
+        known = self.definition.canonical_names(source.schema) if self.definition else {}
+        taken = set(known.values())
+        return known | {name: name for name in source.schema.names if name not in known and name not in taken}
 
     def open(self, path: Path) -> TableSource:
         """Open one source."""
@@ -208,7 +222,11 @@ def _plan_without(
 ) -> ImportPlan:
     from xmatch_hats.tables.coordinates import find_coordinates
 
-    ra, dec = find_coordinates(first.schema)
+    try:
+        ra, dec = find_coordinates(first.schema)
+    except TableError as error:
+        hint = "rename them in the source, or give a --definition that knows their names"
+        raise TableError(error.message, place=first.path, hint=hint, value=error.value) from error
     # A column may be whole numbers in one text file and fractions in the next: the copy takes what holds both.
     schemas = [first.schema, *(open_source(path, None, hdu).schema for path in files[1:])]
     try:
@@ -219,13 +237,13 @@ def _plan_without(
     if columns is not None and columns != "all":
         for name in columns:
             if name not in names:
-                raise TableError(f"has no column {name}", place=first.path, hint=_near(name, names), value=name)
+                raise TableError(f"has no column {name}", place=first.path, hint=near_names(name, names), value=name)
         names = list(dict.fromkeys([*columns, ra, dec]))
     fields = [first.schema.field(name).with_type(_stored_type(merged.field(name).type)) for name in names]
     fields = [f.with_type(pa.float64()) if f.name in (ra, dec) else f for f in fields]
     return ImportPlan(
         definition=None,
-        columns=None,
+        columns=columns,
         ra_column=ra,
         dec_column=dec,
         id_column=ROW_COLUMN,
@@ -249,11 +267,11 @@ def _definition_columns(
 
 
 def _refuse_unknown(definition: Definition, schema: pa.Schema, path: Path, columns: tuple[str, ...]) -> None:
-    has = set(definition.canonical_names(schema).values())
+    has = list(definition.canonical_names(schema).values())
     for name in columns:
         canonical = definition.canonical_name(name)
         if canonical is None:
-            near = _near(name, [*has, *schema.names])
+            near = near_names(name, [*has, *schema.names])
             raise DefinitionError(f"the definition {definition.name} has no column {name}", hint=near, value=name)
         if canonical not in has:
             raise DefinitionError(f"the source has no column {name}", place=path, value=name)
@@ -277,22 +295,20 @@ def _without_metadata(schema: pa.Schema) -> pa.Schema:
     return pa.schema([f.remove_metadata() for f in schema])
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, list(dict.fromkeys(names)), n=3, cutoff=0.5)
-    return f"near names: {', '.join(near)}" if near else f"there are {', '.join(list(names)[:20])}"
-
-
 def _folder_files(folder: Path) -> list[Path]:
-    if layout.is_collection(folder) or layout.is_catalog(folder):
-        raise TableError(
-            "is a HATS catalogue, not a folder of tables", place=folder, hint="copy it with `xmatch-hats catalog pull`"
-        )
     # A leading underscore hides files too, by the convention of parquet data sets (_metadata, _SUCCESS).
     files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part[0] in "._" for part in path.relative_to(folder).parts)
     ]
+    for inner in dict.fromkeys([folder, *(path.parent for path in files)]):
+        if layout.is_collection(inner) or layout.is_catalog(inner):
+            raise TableError(
+                "is a HATS catalogue, not a folder of tables",
+                place=inner,
+                hint="copy it with `xmatch-hats catalog pull`, or name the tables beside it one by one",
+            )
     if not files:
         raise TableError("there are no files in this folder", place=folder)
     return files

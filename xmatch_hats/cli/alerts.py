@@ -58,6 +58,8 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
 
     Packets that cannot be read, or have no valid position, are set aside untouched with the reason beside them; that is
     no failure.
+
+    Example: xmatch-hats alerts ./packets --catalog ./allwise --out ./matched
     """
     from xmatch_hats.alerts.pipeline import run_alerts
     from xmatch_hats.alerts.sources import is_small

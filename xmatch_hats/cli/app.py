@@ -10,8 +10,11 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
 
 from xmatch_hats import __version__
+from xmatch_hats.cli import PROGRAM
 from xmatch_hats.cli.alerts import alerts
 from xmatch_hats.cli.catalog import catalog
 from xmatch_hats.cli.cone import box, cone
@@ -30,7 +33,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"xmatch-hats {__version__}")
+        typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -52,19 +55,47 @@ app.add_typer(catalog, name="catalog")
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Run the command line and return its exit code.
+
+    0 done, 1 failed, 2 wrong use, 141 the reader of the output has left.
+    """
+    if f"_{PROGRAM}_COMPLETE".replace("-", "_").upper() in os.environ:
+        app(prog_name=PROGRAM)  # a shell asks what may come next; this answers it and exits
     try:
-        app(args=args, prog_name="xmatch-hats")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 1
-    except XmatchError as error:
-        typer.echo(f"xmatch-hats: {error}", err=True)
+        return _invoke(sys.argv[1:] if args is None else args)
+    except TyperException as error:
+        _tell_wrong_use(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        typer.echo("xmatch-hats: interrupted", err=True)
-        return 130
+    except XmatchError as error:
+        typer.echo(f"{PROGRAM}: {error}", err=True)
+        return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has left; Python would complain once more when it flushes at exit.
+        # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        # What no layer foresaw: a full disk, a name too long, a folder that vanished.
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"{PROGRAM}: {place}{error.strerror or error}", err=True)
+        return 1
+
+
+def _invoke(args: list[str]) -> int:
+    """Run a verb by hand: typer's own way reports a broken pipe as a failure, and wrong use in a box of many lines."""
+    command = get_command(app)
+    try:
+        with command.make_context(PROGRAM, list(args)) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    # What is left in the buffer may meet a broken pipe, too.
+    sys.stdout.flush()
     return 0
+
+
+def _tell_wrong_use(error: TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else PROGRAM
+    # Without a message the help has been shown in its place.
+    if message := " ".join(error.format_message().split()).removesuffix("."):
+        typer.echo(f"{path}: {message} (see {path} -h)", err=True)

@@ -48,13 +48,18 @@ def check_output(path: Path, overwrite: bool) -> None:
     ------
     UsageError
         The file exists and may not be replaced, is a folder, or its folder does not exist.
+    TableError
+        Its suffix tells no format that is written.
     """
+    from xmatch_hats.tables.formats import format_to_write
+
     if path.is_dir():
         raise UsageError("the output is a folder", place=path, hint="give the name of a file")
     if path.exists() and not overwrite:
         raise UsageError("the output exists", place=path, hint="choose another name, or give --overwrite")
     if not path.absolute().parent.is_dir():
         raise UsageError("the folder of the output does not exist", place=path.parent, hint="make it first")
+    format_to_write(path)
 
 
 def show_rows(table: pa.Table, *, first: Sequence[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from xmatch_hats.cli import PROGRAM
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,7 +110,14 @@ def _show(console: Console, report: DemoReport, *, next_commands: bool) -> None:
     if next_commands:
         console.print("\nTry next:")
         for words in report.next_commands:
-            console.print(f"  {command_line(words)}", soft_wrap=True, markup=False)
+            console.print(f"  {command_line(words, _program())}", soft_wrap=True, markup=False)
+
+
+def _program() -> str:
+    """Name this command as it was called where the shell does not find it by its bare name."""
+    called = Path(sys.argv[0])
+    lost = called.name == PROGRAM and shutil.which(PROGRAM) is None
+    return str(called) if lost else PROGRAM
 
 
 def _show_sample(console: Console, report: DemoReport) -> None:
@@ -117,4 +127,4 @@ def _show_sample(console: Console, report: DemoReport) -> None:
         pairs = [
             f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in match.items()
         ]
-        console.print(f"  {catalog}: {', '.join(pairs)}", markup=False)
+        console.print(f"  {catalog}: {', '.join(pairs)}", soft_wrap=True, markup=False)

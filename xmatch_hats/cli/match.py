@@ -160,7 +160,7 @@ def _report(results: Mapping[str, MatchResult], out: Path, rows: int, join: Join
         return
     for name, numbers in counts.items():
         told = ", ".join(f"{numbers[status.key]:,} {status.label}" for status in MatchStatus)
-        note(f"{name}: {numbers['in']:,} positions, {told}")
+        note(f"{name}: {counted(numbers['in'], 'position')}, {told}")
     faults = np.bincount(next(iter(results.values())).faults, minlength=len(PositionFault))
     for fault in PositionFault:
         if fault and faults[fault]:

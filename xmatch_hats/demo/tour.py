@@ -298,6 +298,6 @@ class _Tour:
         ]
 
 
-def command_line(words: list[str]) -> str:
+def command_line(words: list[str], program: str = "xmatch-hats") -> str:
     """Write a command as a shell takes it."""
-    return shlex.join(["xmatch-hats", *words])
+    return shlex.join([program, *words])

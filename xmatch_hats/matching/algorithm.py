@@ -129,10 +129,12 @@ def check_margin(radius_arcsec: float, margin_arcsec: float, name: str) -> None:
     """
     if radius_arcsec <= margin_arcsec:
         return
-    margin = f"a margin of {margin_arcsec:g} arcsec" if margin_arcsec > 0 else "no margin cache at all"
+    margin, smaller = f"a margin of {margin_arcsec:g} arcsec", "search a smaller radius, or "
+    if margin_arcsec <= 0:
+        margin, smaller = "no margin cache at all", ""
     raise RadiusError(
-        f"a radius of {radius_arcsec:g} arcsec cannot be searched: the catalogue has {margin}",
+        f"a radius of {radius_arcsec:.12g} arcsec cannot be searched: the catalogue has {margin}",
         place=name,
-        hint=f"search a smaller radius, or make the copy again with --margin {radius_arcsec:g}",
+        hint=f"{smaller}make the copy again with --margin {radius_arcsec:.12g}",
         value=radius_arcsec,
     )

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from astropy import units as u
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs.copy import ROW_COLUMN, LocalCopy
-from xmatch_hats.catalogs.definition import definition_for
+from xmatch_hats.catalogs.copy import LocalCopy, guess_id, near_names
+from xmatch_hats.catalogs.manifest import Manifest
 from xmatch_hats.errors import RadiusError, TableError, UsageError
 from xmatch_hats.matching.algorithm import check_margin
 from xmatch_hats.matching.assemble import Join, Names, added_columns, check_join
 from xmatch_hats.matching.batch import merge_found, sort_positions
-from xmatch_hats.matching.crossmatcher import CHUNK_ROWS, Crossmatcher, finish, match_sides, open_side
+from xmatch_hats.matching.crossmatcher import CHUNK_ROWS, Crossmatcher, check_engine, finish, match_sides, open_side
 from xmatch_hats.matching.forms import Form, form_of, is_lsdb, is_table, to_arrow
 from xmatch_hats.matching.plain import PlainSide
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.targets import CatalogTarget, open_targets
-from xmatch_hats.tables.coordinates import find_coordinates
 
 if TYPE_CHECKING:
     import lsdb
@@ -107,7 +107,18 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     scheduler = {"client": client} if client is not None else {"workers": workers or 0}
     if client is not None and workers is not None:
         raise UsageError("give only one of a Dask client and a number of workers")
+    check_engine(engine)
+    if not (is_lsdb(right) or is_table(right) or isinstance(right, str | Path | LocalCopy)):
+        raise UsageError(
+            f"nothing can be matched with a {type(right).__name__}",
+            hint="give a copy's name or folder, a pandas, astropy or pyarrow table, a SkyCoord, or an LSDB catalogue",
+        )
     if is_lsdb(left):
+        if any(given is not None for given in (ra, dec, client, workers)):
+            raise UsageError(
+                "ra, dec, client and workers mean nothing for an LSDB catalogue on the left: it knows its coordinates, "
+                "and its answer is computed where and when you say"
+            )
         return _match_lazily(left, right, rule, how, (columns, name, names))
     form = form_of(left, ra, dec)
     if is_lsdb(right) or is_table(right):
@@ -146,11 +157,9 @@ def _match_unregistered(
         found = merge_found(parts, side.answer.schema)
         name = name or right.name
     else:
-        table = to_arrow(right)
-        coordinates = find_coordinates(table.schema)
+        there, table = form_of(right), to_arrow(right)
         wanted = list(table.column_names) if columns is None else _known(columns, table.column_names)
-        side_form = form_of(table, *coordinates)
-        found = PlainSide(table, side_form.ra, side_form.dec, wanted).match(positions, rule)
+        found = PlainSide(table, there.ra, there.dec, wanted).match(positions, rule)
     return name or PLAIN_NAME, finish(found, positions, faults, n_neighbors=rule.n_neighbors)
 
 
@@ -164,6 +173,7 @@ def _match_lazily(
     from xmatch_hats.matching.lazy import LazyPlan, match_lazily
 
     columns, name, names = asked
+    _require_positions(left, "left")
     if is_table(right):
         raise UsageError(
             "an LSDB catalogue can be matched with a copy or an LSDB catalogue, not with a table",
@@ -195,26 +205,45 @@ def _side_of_lsdb(right: lsdb.Catalog, columns: Sequence[str] | None, rule: Matc
     margin = right.margin.hc_structure.catalog_info.margin_threshold if right.margin is not None else None
     check_margin(rule.radius_arcsec, margin or 0.0, right.name)
     schema = pa.Schema.from_pandas(right.meta, preserve_index=False).remove_metadata()
-    definition = definition_for(schema)
-    ids = [definition.id_column] if definition is not None else []
-    id_column = next((column for column in [*ids, ROW_COLUMN] if column in schema.names), None)
     wanted = schema.names if columns is None else _known(columns, schema.names)
-    info = right.hc_structure.catalog_info
-    _known([info.ra_column, info.dec_column], schema.names)
-    return LsdbSide(right, pa.schema([schema.field(column) for column in wanted]), id_column)
+    _require_positions(right, "right")
+    asked = pa.schema([schema.field(column) for column in wanted])
+    return LsdbSide(right, asked, _id_of_lsdb(right, schema), whole_margin=False)
+
+
+def _id_of_lsdb(catalog: lsdb.Catalog, schema: pa.Schema) -> str | None:
+    """Id column of a catalogue, as the copy that it was opened from recorded it, so that both give one answer."""
+    base = catalog.hc_structure.catalog_base_dir
+    manifest = Manifest.read(Path(str(base)).parent) if base is not None else None
+    if manifest is not None and manifest.id_column in schema.names:
+        return manifest.id_column
+    return guess_id(schema)
+
+
+def _require_positions(catalog: lsdb.Catalog, side: str) -> None:
+    info = catalog.hc_structure.catalog_info
+    for column in (info.ra_column, info.dec_column):
+        if column not in catalog.columns:
+            raise TableError(
+                f"the {side} side lacks its coordinate column {column!r}",
+                hint="keep it among the columns",
+                value=column,
+            )
 
 
 def _known(columns: Sequence[str], there: Sequence[str]) -> list[str]:
+    if isinstance(columns, str):
+        raise UsageError(f"columns are a sequence of names, not the text {columns!r}", value=columns)
     for column in columns:
         if column not in there:
             raise TableError(
-                f"the right side has no column {column!r}", hint=f"it has {', '.join(there[:20])}", value=column
+                f"the right side has no column {column!r}", hint=near_names(str(column), there), value=column
             )
     return list(dict.fromkeys(columns))
 
 
 def _names(names: Names | str | None, copy: LocalCopy | None) -> Names | None:
-    if not isinstance(names, str):
+    if names is None or isinstance(names, Mapping):
         return names
     definition = copy.definition if copy is not None else None
     if names != "vizier" or definition is None:

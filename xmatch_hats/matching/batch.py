@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from astropy import units as u
+from astropy.table import Column
+from astropy.utils.masked import Masked
 from numpy.typing import ArrayLike, NDArray
 
 from xmatch_hats.errors import UsageError
-from xmatch_hats.matching.cells import spatial_index
+from xmatch_hats.healpix import cells_of
 from xmatch_hats.sphere import PositionFault, position_faults
 
 
@@ -54,13 +57,46 @@ class Found:
     """The asked columns of the catalogue, p rows."""
 
 
+def as_degrees(angles: ArrayLike) -> NDArray[np.float64]:
+    """Angles as plain numbers.
+
+    Parameters
+    ----------
+    angles : array_like
+        Degrees, or a quantity or an astropy column with a unit of angle. May be masked.
+
+    Returns
+    -------
+    ndarray of float64, same shape
+        NaN where masked or missing.
+
+    Raises
+    ------
+    UsageError
+        They are no angles.
+    """
+    mask = unit = None
+    # Plain conversion would drop the mask and the unit of these, and search wherever the bare numbers point.
+    if isinstance(angles, u.Quantity | Column | Masked | np.ma.MaskedArray):
+        mask, unit = getattr(angles, "mask", None), getattr(angles, "unit", None)
+        angles = getattr(angles, "unmasked", angles)
+        angles = np.ma.getdata(getattr(angles, "value", angles))
+    try:
+        degrees = np.asarray(angles, dtype=np.float64)
+        if unit is not None and u.Unit(unit) != u.deg:
+            degrees = u.Unit(unit).to(u.deg, degrees)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"positions must be numbers of degrees: {error}") from error
+    return degrees if mask is None else np.where(mask, np.nan, degrees)
+
+
 def sort_positions(ra: ArrayLike, dec: ArrayLike) -> tuple[Positions, NDArray[np.uint8]]:
     """Set the invalid positions of a batch aside, and sort the others along the sphere.
 
     Parameters
     ----------
-    ra, dec : array_like of float, shape (n,)
-        Degrees.
+    ra, dec : array_like, shape (n,)
+        Angles as `as_degrees` takes them.
 
     Returns
     -------
@@ -72,15 +108,14 @@ def sort_positions(ra: ArrayLike, dec: ArrayLike) -> tuple[Positions, NDArray[np
     Raises
     ------
     UsageError
-        The two are not one-dimensional and of one length.
+        The two are not numbers, one-dimensional and of one length.
     """
-    ra = np.asarray(ra, dtype=np.float64)
-    dec = np.asarray(dec, dtype=np.float64)
+    ra, dec = as_degrees(ra), as_degrees(dec)
     if ra.ndim != 1 or ra.shape != dec.shape:
         raise UsageError(f"ra and dec must be two columns of one length, not of shapes {ra.shape} and {dec.shape}")
     faults = position_faults(ra, dec)
     rows = np.flatnonzero(faults == PositionFault.NONE).astype(np.int64)
-    index = spatial_index(ra[rows], dec[rows])
+    index = cells_of(ra[rows], dec[rows])
     order = np.argsort(index, kind="stable")
     return Positions(rows[order], ra[rows][order], dec[rows][order], index[order]), faults
 

@@ -89,8 +89,7 @@ class Crossmatcher:
         scheduler: str | None = None,
         workers: int | None = None,
     ) -> None:
-        if engine not in ENGINES:
-            raise UsageError(f"there is no engine {engine!r}", hint=f"choose from {', '.join(ENGINES)}", value=engine)
+        check_engine(engine)
         self.targets: tuple[Target, ...] = tuple(
             open_targets(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius_arcsec)
         )
@@ -112,8 +111,8 @@ class Crossmatcher:
 
         Parameters
         ----------
-        ra, dec : array_like of float, shape (n,)
-            Degrees. Anything may be among them: what is no position is rejected, with its fault.
+        ra, dec : array_like, shape (n,)
+            Degrees, or quantities. Anything may be among them: what is no position is rejected, with its fault.
 
         Returns
         -------
@@ -125,7 +124,7 @@ class Crossmatcher:
         PartitionReadError
             A partition that is needed cannot be read. The whole batch fails: no row is called unmatched for it.
         UsageError
-            The two arrays differ in shape.
+            The two arrays differ in shape, or hold no numbers.
         """
         positions, faults = sort_positions(ra, dec)
         parts: list[list[Found]] = [[] for _ in self.targets]
@@ -158,6 +157,17 @@ class Crossmatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_engine(engine: str) -> None:
+    """Refuse an engine that there is not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", hint=f"choose from {', '.join(ENGINES)}", value=engine)
 
 
 def match_sides(sides: Sequence[tuple[LsdbSide, MatchRule]], positions: Positions, scheduler: Scheduler) -> list[Found]:

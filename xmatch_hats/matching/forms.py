@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import ConvertError, SkyCoord, UnitSphericalRepresentation
 from astropy.table import QTable, Table, hstack
 from numpy.typing import NDArray
 
 from xmatch_hats.errors import TableError, UsageError
+from xmatch_hats.matching.batch import as_degrees
 from xmatch_hats.tables.convert import from_astropy, from_pandas, to_astropy, to_pandas
 from xmatch_hats.tables.coordinates import find_coordinates
 from xmatch_hats.tables.metadata import make_field
@@ -67,10 +69,8 @@ def form_of(table: Any, ra: str | None = None, dec: str | None = None) -> Form:
         if ra is not None or dec is not None:
             raise UsageError("a SkyCoord has no columns to name with ra and dec")
         table = _qtable(table)
-    if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
-    if isinstance(table, pa.Table):
-        return _arrow_form(table, ra, dec)
+    if isinstance(table, pa.Table | pa.RecordBatch):
+        return _arrow_form(_plain_arrow(table), ra, dec)
     if isinstance(table, Table):
         return _astropy_form(table, ra, dec)
     if isinstance(table, pd.DataFrame):
@@ -90,18 +90,47 @@ def to_arrow(table: Any) -> pa.Table:
         return from_astropy(table)
     if isinstance(table, pd.DataFrame):
         return from_pandas(table)
-    return pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+    return _plain_arrow(table)
+
+
+def _plain_arrow(table: pa.Table | pa.RecordBatch) -> pa.Table:
+    """Table whose rows can be taken: Arrow's views of texts and bytes cannot, and become texts and bytes."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    types = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return table.cast(pa.schema([field.with_type(types.get(field.type, field.type)) for field in table.schema]))
+
+
+def _coordinates(schema: pa.Schema, ra: str | None, dec: str | None) -> tuple[str, str]:
+    """Find the coordinate columns of a table that has each name once."""
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise TableError(f"two columns are called {twice[0]!r}", hint="rename or drop one of them", value=twice[0])
+    return find_coordinates(schema, ra, dec)
+
+
+def _icrs(positions: SkyCoord) -> tuple[Any, Any]:
+    """Longitudes and latitudes, whatever the frame, the distances and the representation."""
+    try:
+        sphere = positions.icrs.represent_as(UnitSphericalRepresentation)
+    except (ConvertError, AttributeError) as error:
+        raise TableError(
+            f"positions in the frame {positions.frame.name} cannot be brought to ICRS: {error}",
+            hint="give the frame what it lacks, such as obstime and location, or transform them first",
+        ) from error
+    return sphere.lon.to(u.deg), sphere.lat.to(u.deg)
 
 
 def _qtable(positions: SkyCoord) -> QTable:
-    icrs = positions.icrs.ravel()
-    return QTable({"ra": icrs.ra.to(u.deg), "dec": icrs.dec.to(u.deg)})
+    ra, dec = _icrs(positions.ravel())
+    return QTable({"ra": ra, "dec": dec})
 
 
 def _arrow_form(table: pa.Table, ra: str | None, dec: str | None) -> Form:
+    # Integers beyond 2**53 are no positions; rounded, they are rejected like any other number out of range.
     lon, lat = (
-        np.asarray(table[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
-        for name in find_coordinates(table.schema, ra, dec)
+        np.asarray(table[name].cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+        for name in _coordinates(table.schema, ra, dec)
     )
 
     def append(rows: NDArray[np.int64], added: pa.Table) -> pa.Table:
@@ -113,10 +142,11 @@ def _arrow_form(table: pa.Table, ra: str | None, dec: str | None) -> Form:
 
 
 def _pandas_form(frame: pd.DataFrame, ra: str | None, dec: str | None) -> Form:
-    columns = {str(column): column for column in frame.columns}
-    schema = pa.schema([(name, _pandas_type(frame.dtypes[column])) for name, column in columns.items()])
+    names = [str(column) for column in frame.columns]
+    schema = pa.schema(list(zip(names, map(_pandas_type, frame.dtypes), strict=True)))
     lon, lat = (
-        frame[columns[name]].to_numpy(dtype=np.float64, na_value=np.nan) for name in find_coordinates(schema, ra, dec)
+        frame.iloc[:, names.index(name)].to_numpy(dtype=np.float64, na_value=np.nan)
+        for name in _coordinates(schema, ra, dec)
     )
 
     def append(rows: NDArray[np.int64], added: pa.Table) -> pd.DataFrame:
@@ -124,7 +154,7 @@ def _pandas_form(frame: pd.DataFrame, ra: str | None, dec: str | None) -> Form:
         # The index of the input stays; equal indexes are not aligned, so repeated rows and labels do no harm.
         return pd.concat([taken, to_pandas(added).set_axis(taken.index)], axis=1)
 
-    return Form(list(columns), lon, lat, append)
+    return Form(names, lon, lat, append)
 
 
 def _pandas_type(dtype: Any) -> pa.DataType:
@@ -139,12 +169,11 @@ def _astropy_form(table: Table, ra: str | None, dec: str | None) -> Form:
     coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     schema = pa.schema([_astropy_field(table, name) for name in table.colnames if name not in coordinates])
     try:
-        lon, lat = (_angles(table, name) for name in find_coordinates(schema, ra, dec))
+        lon, lat = (as_degrees(table[name]) for name in find_coordinates(schema, ra, dec))
     except TableError:
         if ra is not None or len(coordinates) != 1:
             raise
-        icrs = table[coordinates[0]].icrs
-        lon, lat = np.asarray(icrs.ra.deg, dtype=np.float64), np.asarray(icrs.dec.deg, dtype=np.float64)
+        lon, lat = (as_degrees(angles) for angles in _icrs(table[coordinates[0]]))
 
     def append(rows: NDArray[np.int64], added: pa.Table) -> Table:
         columns = to_astropy(added, quantities=isinstance(table, QTable))
@@ -166,16 +195,3 @@ def _astropy_field(table: Table, name: str) -> pa.Field:
         unit="deg" if angle else str(unit or ""),
         ucd=meta.get("ucd"),
     )
-
-
-def _angles(table: Table, name: str) -> NDArray[np.float64]:
-    column = table[name]
-    mask = getattr(column, "mask", None)
-    unit = column.info.unit
-    data = getattr(column, "unmasked", column)
-    values = np.array(np.ma.getdata(getattr(data, "value", data)), dtype=np.float64)
-    if unit is not None:
-        values = (values * u.Unit(unit)).to_value(u.deg) if u.Unit(unit) != u.deg else values
-    if mask is not None:
-        values[np.broadcast_to(mask, values.shape)] = np.nan
-    return values

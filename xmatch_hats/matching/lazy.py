@@ -22,10 +22,10 @@ from lsdb.catalog import Catalog as LsdbCatalog
 from lsdb.operations.operation import HealpixGraph, Operation
 from numpy.typing import NDArray
 
+from xmatch_hats.healpix import MAX_ORDER, cover_order
 from xmatch_hats.matching.algorithm import frame_positions, match_frame
 from xmatch_hats.matching.assemble import Join, Names, added_columns
 from xmatch_hats.matching.batch import Found, Positions, sort_positions
-from xmatch_hats.matching.cells import SPATIAL_ORDER, cover_order
 from xmatch_hats.matching.crossmatcher import CoverageTest, finish
 from xmatch_hats.matching.lsdb_side import DEC, RA, ROW, Answer, LsdbSide
 from xmatch_hats.matching.partitions import PartitionIndex
@@ -87,9 +87,8 @@ class LazyMatch(Operation):
         self._left = left
         self._right = side.catalog
         self._plan = plan
-        self._token = tokenize(
-            left.key_name, self._right._operation.key_name, plan.name, plan.join, repr(plan.rule), plan.names
-        )
+        # All of the plan: Dask takes tasks of one key for the same work, and would give one answer to both.
+        self._token = tokenize(left.key_name, self._right._operation.key_name, plan)
         partitions = side.partitions
         self._near = {
             pixel: [HealpixPixel(*partitions.pixels[i]) for i in near_partitions(pixel, partitions, plan.rule)]
@@ -167,14 +166,14 @@ def near_partitions(pixel: HealpixPixel, partitions: PartitionIndex, rule: Match
     if wide is None:
         return np.arange(len(partitions), dtype=np.int64)
     if wide <= pixel.order:
-        shift = 2 * (SPATIAL_ORDER - pixel.order)
+        shift = 2 * (MAX_ORDER - pixel.order)
         return partitions.touched(np.array([pixel.pixel << shift], dtype=np.int64), rule.padded_arcsec)[1]
     order = min(wide, pixel.order + BORDER_DEPTH)
     # Cells of this order are wider than the radius: one row of them around the pixel is enough.
     corners, edges = healpix.external_neighbours(np.array([pixel.pixel], np.uint64), pixel.order, order - pixel.order)
     around = np.concatenate([np.asarray(corners).ravel(), np.asarray(edges).ravel()]).astype(np.int64)
     around = around[around >= 0]
-    shift, own = 2 * (SPATIAL_ORDER - order), 2 * (SPATIAL_ORDER - pixel.order)
+    shift, own = 2 * (MAX_ORDER - order), 2 * (MAX_ORDER - pixel.order)
     starts = np.r_[around << shift, np.int64(pixel.pixel) << own]
     stops = np.r_[(around + 1) << shift, np.int64(pixel.pixel + 1) << own]
     return np.unique(partitions.overlapping(starts, stops)[1])

@@ -4,6 +4,7 @@ The positions become an LSDB catalogue whose partitions are the very partitions 
 that nothing is aligned finer than it is stored. Each is joined with its partition and the partition's margin. A
 position where the catalogue has no partition is joined, without margins, with every partition that its disc touches: an
 alignment of partitions alone would find it nothing, though a row may lie within the radius in the partition next door.
+So is every position where the margin cannot be trusted.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from hats.pixel_math import HealpixPixel
 from lsdb.operations.lsdb_ops import EmptyOperation, FromHealpixMap
 from numpy.typing import NDArray
 
+from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
+from xmatch_hats.errors import CatalogError
+from xmatch_hats.healpix import MAX_ORDER
 from xmatch_hats.matching.algorithm import TieExactCrossmatch
 from xmatch_hats.matching.batch import Found, Positions
-from xmatch_hats.matching.cells import SPATIAL_INDEX_COLUMN, SPATIAL_ORDER
 from xmatch_hats.matching.pairs import rank_pairs
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.reads import narrow, pixel_tree
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ROW, RA, DEC = "_xmatch_hats_row", "_xmatch_hats_ra", "_xmatch_hats_dec"
-"""Columns of the left side; names that no catalogue has."""
+"""Columns of the left side; a catalogue that has one of them is refused."""
 
 _INT64, _DOUBLE = pd.ArrowDtype(pa.int64()), pd.ArrowDtype(pa.float64())
 
@@ -91,9 +94,23 @@ class LsdbSide:
         Of the asked columns, with their metadata: what the answers' rows have.
     id_column : str or None
         Column that decides ties.
+    whole_margin : bool, optional
+        Whether the margin holds every row around the partitions. That of a catalogue that LSDB has narrowed may not;
+        without it, positions are joined with every partition that their discs touch.
+
+    Raises
+    ------
+    CatalogError
+        The catalogue has a column of a name that matching needs for itself.
     """
 
-    def __init__(self, catalog: lsdb.Catalog, schema: pa.Schema, id_column: str | None) -> None:
+    def __init__(
+        self, catalog: lsdb.Catalog, schema: pa.Schema, id_column: str | None, *, whole_margin: bool = True
+    ) -> None:
+        for name in (ROW, RA, DEC):
+            if name in catalog.columns:
+                raise CatalogError(f"a column of it is called {name}, which matching needs", place=catalog.name)
+        self._whole_margin = whole_margin
         self.catalog = catalog
         self.answer = Answer(schema, id_column, catalog.hc_structure.catalog_info)
 
@@ -111,7 +128,7 @@ class LsdbSide:
         rule : MatchRule
             With a radius within the margin.
         """
-        home = self.partitions.home(positions.index)
+        home = self.partitions.home(positions.index) if self._whole_margin else np.full(len(positions), -1)
         rows = np.flatnonzero(home >= 0)
         strays = np.flatnonzero(home < 0)
         stray_rows, stray_homes = self.partitions.touched(positions.index[strays], rule.padded_arcsec)
@@ -179,7 +196,7 @@ def _left_catalog(positions: Positions, homes: NDArray[np.int64], partitions: Pa
     order = np.argsort(homes, kind="stable")
     homes, positions = homes[order], positions.take(order)
     numbers, starts = np.unique(homes, return_index=True)
-    index = pd.Index(positions.index, dtype=_INT64, name=SPATIAL_INDEX_COLUMN)
+    index = pd.Index(positions.index, dtype=_INT64, name=HEALPIX_COLUMN)
     columns = {ROW: (positions.rows, _INT64), RA: (positions.ra, _DOUBLE), DEC: (positions.dec, _DOUBLE)}
     frame = npd.NestedFrame(
         {name: pd.Series(values, dtype=dtype, index=index) for name, (values, dtype) in columns.items()}
@@ -193,8 +210,8 @@ def _left_catalog(positions: Positions, homes: NDArray[np.int64], partitions: Pa
         ra_column=RA,
         dec_column=DEC,
         total_rows=len(frame),
-        healpix_column=SPATIAL_INDEX_COLUMN,
-        healpix_order=SPATIAL_ORDER,
+        healpix_column=HEALPIX_COLUMN,
+        healpix_order=MAX_ORDER,
     )
     schema = pa.schema([(ROW, pa.int64()), (RA, pa.float64()), (DEC, pa.float64())])
     return lsdb.catalog.Catalog(_PositionFrames(pixels, frames), HatsCatalog(info, pixel_tree(pixels), schema=schema))

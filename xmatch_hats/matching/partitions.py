@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xmatch_hats.matching.cells import SPATIAL_ORDER, cover_ranges
+from xmatch_hats.healpix import MAX_ORDER, cover_ranges
 
 
 @dataclass(frozen=True)
@@ -117,4 +117,4 @@ def expand_ranges(starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> 
 
 
 def _shift(order: int) -> int:
-    return 2 * (SPATIAL_ORDER - order)
+    return 2 * (MAX_ORDER - order)

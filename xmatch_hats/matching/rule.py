@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from xmatch_hats.errors import RadiusError, UsageError
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN
 
@@ -26,7 +28,7 @@ class MatchRule:
     RadiusError
         A radius that is not a positive number up to half a turn, or a minimum that is not below it.
     UsageError
-        A number of neighbours below one.
+        A number of neighbours that is no whole number or below one.
     """
 
     radius_arcsec: float
@@ -48,9 +50,10 @@ class MatchRule:
                 f"not {self.min_radius_arcsec!r}",
                 value=self.min_radius_arcsec,
             )
-        if self.n_neighbors is not None and self.n_neighbors < 1:
+        wanted: object = self.n_neighbors
+        if wanted is not None and not (isinstance(wanted, int | np.integer) and wanted >= 1):
             raise UsageError(
-                f"the number of neighbours must be at least 1, not {self.n_neighbors!r}",
+                f"the number of neighbours must be a whole number, at least 1, not {self.n_neighbors!r}",
                 hint="ask for all neighbours within the radius with None (--all)",
                 value=self.n_neighbors,
             )

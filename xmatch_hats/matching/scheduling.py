@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = "30s"
+CONNECT_TIMEOUT = "10s"
 
 
 class Scheduler:
@@ -39,6 +39,8 @@ class Scheduler:
     def __init__(self, client: Client | None = None, address: str | None = None, workers: int | None = None) -> None:
         if sum(given is not None for given in (client, address, workers)) > 1:
             raise UsageError("give only one of a Dask client, a scheduler address and a number of workers")
+        if client is not None and not hasattr(client, "get"):
+            raise UsageError(f"a client must be a distributed.Client, not a {type(client).__name__}", value=client)
         if workers is not None and workers < 0:
             raise UsageError(f"the number of workers must be at least 0, not {workers}", value=workers)
         self._given = client
@@ -82,7 +84,7 @@ class Scheduler:
 
     def _connect(self) -> Client:
         if self._client is None:
-            self._client = self._client_of(self._address or self._own_cluster())
+            self._client = self._client_of(self._own_cluster() if self._address is None else self._address)
             self._owned.append(self._client)
         return self._client
 
@@ -91,7 +93,14 @@ class Scheduler:
 
         workers = self._workers or os.cpu_count() or 1
         logger.info("starting a local cluster of %d workers", workers)
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        try:
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+        except RuntimeError as error:
+            # Each worker imports the script that started it, and would start a cluster of its own there.
+            raise XmatchError(
+                f"a local cluster cannot be started: {error}",
+                hint='in a script, work under `if __name__ == "__main__":`, or ask for workers=0, which are threads',
+            ) from error
         self._owned.append(cluster)
         return cluster
 

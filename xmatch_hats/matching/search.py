@@ -86,10 +86,10 @@ class Cone:
     def __post_init__(self) -> None:
         fault = PositionFault(int(position_faults([self.ra], [self.dec])[0]))
         if fault:
-            raise PositionError(fault.reason, place=f"centre {self.ra:g} {self.dec:g}", value=(self.ra, self.dec))
+            raise PositionError(fault.reason, place=f"centre {self.ra} {self.dec}", value=(self.ra, self.dec))
         if not 0.0 < self.radius_arcsec <= _ARCSEC_PER_HALF_TURN:
             raise RadiusError(
-                f"a radius of {self.radius_arcsec:g} arcsec is not above 0 and at most 180 degrees",
+                f"a radius of {self.radius_arcsec} arcsec is not above 0 and at most 180 degrees",
                 value=self.radius_arcsec,
             )
 
@@ -133,7 +133,7 @@ class Box:
         corners = position_faults([self.ra_min, self.ra_max], [self.dec_min, self.dec_max])
         for fault, corner in zip(corners, ((self.ra_min, self.dec_min), (self.ra_max, self.dec_max)), strict=True):
             if fault:
-                raise UsageError(PositionFault(int(fault)).reason, place=f"corner {corner[0]:g} {corner[1]:g}")
+                raise UsageError(PositionFault(int(fault)).reason, place=f"corner {corner[0]} {corner[1]}")
         if self.dec_min >= self.dec_max or self.ra_min == self.ra_max:
             raise UsageError("the box is empty", hint="give RA_MIN RA_MAX DEC_MIN DEC_MAX, DEC_MIN below DEC_MAX")
 

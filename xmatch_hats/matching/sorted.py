@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmatch_hats.matching.cells import cover_ranges, spatial_index
+from xmatch_hats.healpix import cells_of, cover_ranges
 from xmatch_hats.matching.pairs import Finder, Pairs, Problem, match_pairs
 from xmatch_hats.matching.partitions import expand_ranges
 from xmatch_hats.matching.rule import MatchRule
@@ -42,7 +42,7 @@ class SortedSky:
         rows : ndarray of int64, shape (m,), optional
             Their row numbers; by default 0, 1, 2, ...
         """
-        index = spatial_index(ra, dec)
+        index = cells_of(ra, dec)
         order = np.argsort(index, kind="stable")
         xyz = unit_vectors(ra, dec)[order]
         return cls(index[order], xyz, order.astype(np.int64) if rows is None else rows[order])
@@ -113,6 +113,6 @@ def match_sorted(
         With right rows numbered as in the table that the sky came from.
     """
     left_xyz = unit_vectors(ra, dec)
-    finder: Finder = TreeFinder(left_xyz, sky.xyz) if use_tree else SortedFinder(spatial_index(ra, dec), sky)
+    finder: Finder = TreeFinder(left_xyz, sky.xyz) if use_tree else SortedFinder(cells_of(ra, dec), sky)
     pairs = match_pairs(Problem(finder, left_xyz, sky.xyz, (*ties, sky.rows), rule))
     return Pairs(pairs.left, sky.rows[pairs.right], pairs.distance_arcsec, pairs.rank)

@@ -23,7 +23,7 @@ def order_keys(column: pa.Array | pa.ChunkedArray) -> NDArray:
     if pa.types.is_integer(column.type) and column.null_count == 0:
         wide = pa.uint64() if pa.types.is_uint64(column.type) else pa.int64()
         return np.asarray(column.cast(wide).to_numpy())
-    ranks = pc.rank(column, sort_keys="ascending", null_placement="at_end", tiebreaker="dense")
+    ranks = pc.rank(column, sort_keys="ascending", tiebreaker="dense")
     return np.asarray(ranks.cast(pa.int64()).to_numpy())
 
 

@@ -13,20 +13,22 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from xmatch_hats.errors import TableError
+from xmatch_hats.tables.formats import suffix_is
 from xmatch_hats.tables.metadata import text_of
 from xmatch_hats.tables.plain import plain_table
 from xmatch_hats.tables.source import BATCH_ROWS
 from xmatch_hats.tables.text import NULL_WORDS
 
-_MUST_QUOTE = r'[",\r\n]|^\s|\s$|^#'
+_MUST_QUOTE = r'[",\t\r\n]|^\s|\s$|^#'
 _QUOTED_WORDS = pa.array(NULL_WORDS)
 
 
 def write_csv(table: pa.Table, file: IO[bytes], path: Path) -> None:
-    """Write CSV: a header line, empty cells where missing."""
+    """Write CSV: a header line, empty cells where missing; tabs between the cells of a ``.tsv``."""
     table = _plain(table, path)
-    file.write(_names_line(table.schema.names))
-    _write_rows(table, file)
+    delimiter = "\t" if suffix_is(path, ".tsv") else ","
+    file.write(_names_line(table.schema.names, delimiter))
+    _write_rows(table, file, delimiter)
 
 
 def write_ecsv(table: pa.Table, file: IO[bytes], path: Path) -> None:
@@ -78,21 +80,26 @@ def _ecsv_column(field: pa.Field) -> dict[str, Any]:
     return column
 
 
-def _names_line(names: list[str]) -> bytes:
+def _names_line(names: list[str], delimiter: str = ",") -> bytes:
     line = io.StringIO()
-    if names and names[0].startswith("#"):
-        # A first name that begins like a comment would be taken for one.
-        csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(names)
-    else:
-        csv.writer(line, lineterminator="\n").writerow(names)
+    # A first name that begins like a comment would be taken for one.
+    like_comment = bool(names) and names[0].startswith("#")
+    csv.writer(
+        line,
+        delimiter=delimiter,
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if like_comment else csv.QUOTE_MINIMAL,
+    ).writerow(names)
     return line.getvalue().encode()
 
 
-def _write_rows(table: pa.Table, file: IO[bytes]) -> None:
+def _write_rows(table: pa.Table, file: IO[bytes], delimiter: str = ",") -> None:
     for batch in _batches(table):
         # Arrow quotes every string or none; plain ones, which most are, stay readable without quotes.
         style = "needed" if _needs_quotes(batch) else "none"
-        options = pacsv.WriteOptions(include_header=False, quoting_style=style, batch_size=BATCH_ROWS)
+        options = pacsv.WriteOptions(
+            include_header=False, quoting_style=style, delimiter=delimiter, batch_size=BATCH_ROWS
+        )
         pacsv.write_csv(batch, file, options)
 
 

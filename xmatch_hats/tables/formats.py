@@ -15,6 +15,8 @@ _SUFFIXES = {
     ".fits": "fits", ".fit": "fits", ".fts": "fits", ".ldac": "fits", ".vot": "votable", ".votable": "votable",
     ".xml": "votable", ".ecsv": "ecsv", ".psv": "bulk",
 }  # fmt: skip
+PACKED_SUFFIXES = (".gz", ".bz2")
+"""Suffixes after that of the format, of files that are compressed as a whole."""
 _WRITTEN = ("csv", "fits", "votable", "ecsv", "parquet")
 _BULK_FIELDS = 20
 """Pipes in a first line from which on it is a row of a bulk file rather than a header."""
@@ -22,8 +24,17 @@ _BULK_FIELDS = 20
 
 def suffix_format(path: Path) -> str | None:
     """Format that a file's name promises, compression suffixes apart."""
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".bz2")]
-    return _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    return _SUFFIXES.get(_suffix(path))
+
+
+def suffix_is(path: Path, suffix: str) -> bool:
+    """Whether a file's name has a suffix, in any case, compression suffixes apart."""
+    return _suffix(path) == suffix
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in PACKED_SUFFIXES]
+    return suffixes[-1] if suffixes else ""
 
 
 def format_of(path: Path, format: str | None = None) -> str:
@@ -81,9 +92,11 @@ def format_to_write(path: Path, format: str | None = None) -> str:
     Raises
     ------
     TableError
-        The format is not one that is written, or the suffix tells none.
+        The format is not one that is written, or not compressed as a whole, or the suffix tells none.
     """
     kind = format or suffix_format(path)
+    if kind == "parquet" and path.suffix.lower() in PACKED_SUFFIXES:
+        raise TableError("parquet is compressed by itself", place=path, hint=f"leave {path.suffix} out")
     if kind in _WRITTEN:
         return kind
     problem = f"cannot be written as {kind}" if kind else "its suffix tells no format"

@@ -50,8 +50,6 @@ def write_table(table: pa.Table, path: str | Path, *, format: str | None = None,
     _check_target(path, overwrite)
     check_names(table.schema.names, path)
     packer = _PACKED.get(path.suffix.lower())
-    if packer is not None and kind == "parquet":
-        raise TableError("parquet is compressed by itself", place=path, hint=f"leave {path.suffix} out")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with packer(part, "wb") if packer else part.open("wb") as file:

@@ -17,7 +17,7 @@ from xmatch_hats.catalogs.manifest import MANIFEST_NAME, copy_files
 from xmatch_hats.catalogs.verify.findings import Findings
 from xmatch_hats.catalogs.verify.report import Place
 from xmatch_hats.catalogs.verify.subject import PARQUET_ERRORS, Subject, Table, label, without_hive
-from xmatch_hats.catalogs.verify.tiling import DEEPEST
+from xmatch_hats.healpix import MAX_ORDER
 
 
 @dataclass
@@ -70,14 +70,16 @@ def check_tree(subject: Subject, findings: Findings) -> bool:
     main = set(subject.main.partitions)
     for table in subject.tables:
         tally.looked_at += len(table.partitions)
-        spans = sorted((pixel << 2 * (DEEPEST - order), order, pixel) for order, pixel in main | set(table.partitions))
+        spans = sorted(
+            (pixel << 2 * (MAX_ORDER - order), order, pixel) for order, pixel in main | set(table.partitions)
+        )
         reached, holder = 0, (0, 0)
         for start, order, pixel in spans:
             if start < reached:
                 text = f"overlaps {label(holder)}"
                 tally.fault(table.place(table.path / "partition_info.csv", text, (order, pixel)))
             else:
-                reached, holder = start + (1 << 2 * (DEEPEST - order)), (order, pixel)
+                reached, holder = start + (1 << 2 * (MAX_ORDER - order)), (order, pixel)
     return not tally.faults
 
 

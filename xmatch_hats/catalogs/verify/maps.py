@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
-from hats.io.file_io import read_fits_image
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.verify.findings import Findings
 from xmatch_hats.catalogs.verify.subject import Table
-from xmatch_hats.catalogs.verify.tiling import DEEPEST, Ints
+from xmatch_hats.catalogs.verify.tiling import Ints
+from xmatch_hats.healpix import MAX_ORDER
+
+MAX_NSIDE = 4096
+"""Finest maps that are read: 1.6 GB in memory. HATS makes them of order 10 at most."""
+
+
+def read_map(path: Path) -> NDArray[np.int64]:
+    """Read a nested HEALPix map, stored whole or as its occupied cells.
+
+    HATS reads it with a library that ends the process on some damaged files, so this does not.
+
+    Raises
+    ------
+    ValueError, or what a damaged FITS file makes astropy raise
+        The file is not a map; the message says why.
+    """
+    with warnings.catch_warnings(), fits.open(path, memmap=False) as file:
+        # Astropy mends what it can of a damaged header, with a warning; what it cannot is an error.
+        warnings.simplefilter("ignore")
+        header, data = file[1].header, file[1].data
+        nside = int(header["NSIDE"])
+        if nside < 1 or nside & (nside - 1) or nside > MAX_NSIDE or header["ORDERING"] != "NESTED":
+            raise ValueError(f"is not a nested HEALPix map of order 0 to 12: NSIDE {nside}, {header['ORDERING']}")
+        values = np.asarray(data.field(data.columns.names[-1])).ravel().astype(np.int64)
+        if str(header.get("INDXSCHM", "IMPLICIT")) != "EXPLICIT":
+            if len(values) != 12 * nside**2:
+                raise ValueError(f"{len(values)} cells are no HEALPix map of NSIDE {nside}")
+            return values
+        cells = np.asarray(data.field("PIXEL")).astype(np.int64)
+        if len(cells) and not (cells.min() >= 0 and cells.max() < 12 * nside**2 and (np.diff(cells) > 0).all()):
+            raise ValueError("its cells are not ascending cells of a HEALPix map")
+        image = np.zeros(12 * nside**2, dtype=np.int64)
+        image[cells] = values
+        return image
 
 
 class OccupancyMaps:
@@ -33,19 +68,14 @@ class OccupancyMaps:
 
     def _read(self, path: Path) -> NDArray[np.int64] | None:
         try:
-            image = np.asarray(read_fits_image(path))
-        except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+            return read_map(path)
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, fits.VerifyError) as error:
             self._findings["moc"].fault(self._table.place(path, f"cannot be read: {error}"))
             return None
-        order = max((len(image) // 12).bit_length() // 2, 0)
-        if len(image) != 12 << 2 * order:
-            self._findings["moc"].fault(self._table.place(path, f"{len(image)} cells are no HEALPix map"))
-            return None
-        return image.astype(np.int64)
 
     def count(self, cells: Ints) -> tuple[Ints, Ints]:
         """Rows in each occupied cell of the finest map's order: cells and counts."""
-        return np.unique(cells >> 2 * (DEEPEST - self.order), return_counts=True)
+        return np.unique(cells >> 2 * (MAX_ORDER - self.order), return_counts=True)
 
     def add(self, cells: Ints, counts: Ints) -> None:
         """Add what `count` gave."""

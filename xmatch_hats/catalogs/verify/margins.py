@@ -26,7 +26,8 @@ from xmatch_hats.catalogs.verify.findings import Findings, Tally
 from xmatch_hats.catalogs.verify.positions import FileChecker, position_columns, read_positions
 from xmatch_hats.catalogs.verify.report import Place
 from xmatch_hats.catalogs.verify.subject import Table, label
-from xmatch_hats.catalogs.verify.tiling import DEEPEST, Floats, Ints, Tiling
+from xmatch_hats.catalogs.verify.tiling import Floats, Ints, Tiling
+from xmatch_hats.healpix import MAX_ORDER
 
 BATCH_ROWS = 1 << 16
 """Rows decoded at once; with the row group Arrow decodes them from, the bound on memory of full columns."""
@@ -60,7 +61,7 @@ class Claims:
     def of(self, partition: Partition) -> Claims:
         """The claims on rows of one partition."""
         order, pixel = partition
-        shift = 2 * (DEEPEST - order)
+        shift = 2 * (MAX_ORDER - order)
         part = slice(*np.searchsorted(self.cells, (pixel << shift, (pixel + 1) << shift)))
         return Claims(self.cells[part], self.digests[part], self.tiles[part], self.files[part], self.rows[part])
 

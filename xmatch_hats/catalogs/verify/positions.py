@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cdshealpix
 import numpy as np
 import pyarrow as pa
-from astropy.coordinates import Latitude, Longitude
 from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.layout import Partition
 from xmatch_hats.catalogs.verify.findings import Findings
 from xmatch_hats.catalogs.verify.subject import Table
-from xmatch_hats.catalogs.verify.tiling import DEEPEST, Floats, Ints
+from xmatch_hats.catalogs.verify.tiling import Floats, Ints
+from xmatch_hats.healpix import MAX_ORDER, cells_of
 from xmatch_hats.sphere import PositionFault, position_faults
 
 ROUNDING_DEG = 1e-10
@@ -41,12 +40,6 @@ def position_columns(table: Table) -> list[str]:
     return [name for name in (table.healpix_column, table.ra_column, table.dec_column) if name]
 
 
-def order29_cells(ra: Floats, dec: Floats) -> Ints:
-    """Nested HEALPix cells of order 29, by the very arithmetic that builds the index of a HATS catalogue."""
-    lon, lat = Longitude(ra, unit="deg"), Latitude(dec, unit="deg")
-    return cdshealpix.lonlat_to_healpix(lon, lat, DEEPEST, num_threads=1).astype(np.int64)
-
-
 def read_positions(batch: pa.RecordBatch, table: Table) -> Positions:
     """Take the positions out of a batch and compute where they are."""
     ra, dec = (
@@ -55,11 +48,11 @@ def read_positions(batch: pa.RecordBatch, table: Table) -> Positions:
     )
     valid = position_faults(ra, dec) == PositionFault.NONE
     cells = np.full(len(ra), -1, dtype=np.int64)
-    cells[valid] = order29_cells(ra[valid], dec[valid])
+    cells[valid] = cells_of(ra[valid], dec[valid])
     if table.healpix_column is None:
         return Positions(ra, dec, cells, None, valid)
     stored = batch.column(table.healpix_column).cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    shift = 2 * (DEEPEST - table.healpix_order)
+    shift = 2 * (MAX_ORDER - table.healpix_order)
     agrees = stored == cells >> shift
     doubtful = np.flatnonzero(valid & ~agrees)
     agrees[doubtful] = _is_rounding(ra[doubtful], dec[doubtful], stored[doubtful], shift)
@@ -76,7 +69,7 @@ def _is_rounding(ra: Floats, dec: Floats, stored: Ints, shift: int) -> NDArray[n
     for east in (-1, 0, 1):
         for north in (-1, 0, 1):
             moved = np.clip(dec + north * ROUNDING_DEG, -90.0, 90.0)
-            agrees |= order29_cells(ra + east * np.minimum(stretch, 180.0), moved) >> shift == stored
+            agrees |= cells_of(ra + east * np.minimum(stretch, 180.0), moved) >> shift == stored
     return agrees
 
 
@@ -122,7 +115,7 @@ class FileChecker:
 
     def _check_pixel(self, positions: Positions) -> None:
         order, pixel = self._partition
-        inside = positions.cells >> 2 * (DEEPEST - order) == pixel
+        inside = positions.cells >> 2 * (MAX_ORDER - order) == pixel
         if positions.index is not None and self._table.healpix_order >= order:
             stored = positions.index >> 2 * (self._table.healpix_order - order) == pixel
             # By rounding a row on a border may be indexed, and then belongs, on its other side.

@@ -26,7 +26,8 @@ from xmatch_hats.catalogs.verify.maps import OccupancyMaps
 from xmatch_hats.catalogs.verify.margins import BATCH_ROWS, BorderRows, Claims, MarginChecker
 from xmatch_hats.catalogs.verify.positions import FileChecker, position_columns, read_positions
 from xmatch_hats.catalogs.verify.subject import PARQUET_ERRORS, Table
-from xmatch_hats.catalogs.verify.tiling import DEEPEST, Floats, Ints
+from xmatch_hats.catalogs.verify.tiling import Floats, Ints
+from xmatch_hats.healpix import MAX_ORDER
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -158,7 +159,7 @@ class PartitionChecker:
         for number, file in enumerate(files):
             order, pixel = partition
             # Rows that are not in their pixel are named by their own check and belong to no margin.
-            here = np.flatnonzero(file.cells >> 2 * (DEEPEST - order) == pixel)
+            here = np.flatnonzero(file.cells >> 2 * (MAX_ORDER - order) == pixel)
             wanted, rows, tiles = margin.border(partition, file.cells[here], file.ra[here], file.dec[here])
             digests = _digests(file.path, here[wanted], margin.columns)
             near = np.searchsorted(wanted, rows) + before

@@ -16,8 +16,9 @@ from xmatch_hats.catalogs.layout import HIVE_COLUMNS, Partition
 from xmatch_hats.catalogs.manifest import MANIFEST_NAME, Manifest
 from xmatch_hats.catalogs.verify.findings import Findings
 from xmatch_hats.catalogs.verify.report import Place
-from xmatch_hats.catalogs.verify.tiling import DEEPEST, MAX_RADIUS_ARCSEC
+from xmatch_hats.catalogs.verify.tiling import MAX_RADIUS_ARCSEC
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError
+from xmatch_hats.healpix import MAX_ORDER
 
 PARQUET_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
 """What Arrow raises on bytes that are not the parquet they should be."""
@@ -60,7 +61,7 @@ class Table:
     @property
     def healpix_order(self) -> int:
         """Order of the HEALPix index."""
-        return int(self.properties.get("hats_col_healpix_order", DEEPEST))
+        return int(self.properties.get("hats_col_healpix_order", MAX_ORDER))
 
     @property
     def threshold_arcsec(self) -> float:
@@ -206,12 +207,12 @@ def _require_numbers(properties: dict[str, str]) -> None:
             raise CatalogError(f"{key} is not a number: {properties[key]}", value=properties[key]) from None
     if properties.get("dataproduct_type") == "margin" and "hats_margin_threshold" not in properties:
         raise CatalogError("a margin cache without hats_margin_threshold")
-    if not 0 <= int(properties.get("hats_col_healpix_order", DEEPEST)) <= DEEPEST:
+    if not 0 <= int(properties.get("hats_col_healpix_order", MAX_ORDER)) <= MAX_ORDER:
         raise CatalogError("hats_col_healpix_order is not an order from 0 to 29")
 
 
 def _is_pixel(order: int, pixel: int) -> bool:
-    return 0 <= order <= DEEPEST and 0 <= pixel < 12 << 2 * order
+    return 0 <= order <= MAX_ORDER and 0 <= pixel < 12 << 2 * order
 
 
 def _is_readable(path: Path, place: str, findings: Findings) -> bool:

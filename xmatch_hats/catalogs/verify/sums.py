@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xmatch_hats.catalogs.coverage import Coverage
-from xmatch_hats.catalogs.manifest import copy_files, sha256_file
+from xmatch_hats.catalogs.manifest import MANIFEST_NAME, copy_files, sha256_file
 from xmatch_hats.catalogs.verify.findings import Findings
 from xmatch_hats.catalogs.verify.report import Place
 from xmatch_hats.catalogs.verify.rows import in_threads
@@ -19,6 +19,8 @@ def check_checksums(subject: Subject, findings: Findings, step: Callable[[], Non
     if subject.manifest is None:
         tally.skip("no manifest: checksums not checked")
         return
+    if subject.manifest.checksum != subject.manifest.expected_checksum:
+        tally.fault(Place(MANIFEST_NAME, "is not as it was written: its own checksum differs"))
     recorded = subject.manifest.files
     present = {path.as_posix() for path in copy_files(subject.root)}
     for name in sorted(recorded.keys() ^ present):

@@ -17,23 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.layout import Partition
+from xmatch_hats.healpix import FULL_SKY_END, MAX_ORDER, NEIGHBOUR_WIDTH_RAD, cover_order
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN, chord_of_arcsec, unit_vectors
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-DEEPEST = 29
-"""Order of the HEALPix index, and the deepest there is."""
-
-SKY_CELLS = 12 << 2 * DEEPEST
-
 REACH = 1.1
 """Largest distance from a cell's centre to a point of it, over the square root of the cell's area: 1.045 in the limit
 of small cells, at the sheared ones where base pixels meet at ``|sin dec| = 2/3``; a little more for safety."""
-
-RING_REACH = 0.6
-"""A disc of this times the square root of a cell's area about any point of the cell lies in the cell and its
-neighbours: the narrowest cells measure 0.69 from side to opposite side; a little less for safety."""
 
 PAIRS_AT_ONCE = 1 << 20
 """Bound on candidates of position and cell held at once: about 150 bytes each."""
@@ -49,18 +41,8 @@ def cell_reach_arcsec(order: int) -> float:
     return REACH * cell_size_arcsec(order)
 
 
-def ring_order(radius_arcsec: float) -> int:
-    """Deepest order at which a cell and its neighbours hold every disc of the radius about a point of the cell.
-
-    Radii above 35 degrees have none; `MAX_RADIUS_ARCSEC` is the bound.
-    """
-    order = DEEPEST
-    while order > 0 and RING_REACH * cell_size_arcsec(order) < radius_arcsec:
-        order -= 1
-    return order
-
-
-MAX_RADIUS_ARCSEC = RING_REACH * cell_size_arcsec(0)
+MAX_RADIUS_ARCSEC = NEIGHBOUR_WIDTH_RAD * ARCSEC_PER_RADIAN
+"""Beyond it, a disc may reach further than the cells around the base cell of its centre."""
 
 
 def cell_centres(cells: Ints, order: int) -> Floats:
@@ -86,16 +68,16 @@ class Tiling:
     def of(cls, partitions: Iterable[Partition]) -> Tiling:
         """Tile the sphere with partitions that do not overlap, and the largest pixels that fill what they leave."""
         listed = set(partitions)
-        ranges = sorted((pixel << 2 * (DEEPEST - order), order) for order, pixel in listed)
+        ranges = sorted((pixel << 2 * (MAX_ORDER - order), order) for order, pixel in listed)
         tiles = list(listed)
         reached = 0
-        for start, order in [*ranges, (SKY_CELLS, DEEPEST)]:
+        for start, order in [*ranges, (FULL_SKY_END, MAX_ORDER)]:
             tiles.extend(_fill(reached, start))
-            reached = start + (1 << 2 * (DEEPEST - order))
-        tiles.sort(key=lambda tile: tile[1] << 2 * (DEEPEST - tile[0]))
+            reached = start + (1 << 2 * (MAX_ORDER - order))
+        tiles.sort(key=lambda tile: tile[1] << 2 * (MAX_ORDER - tile[0]))
         orders = np.array([order for order, _ in tiles], dtype=np.int64)
         pixels = np.array([pixel for _, pixel in tiles], dtype=np.int64)
-        return cls(orders, pixels, pixels << 2 * (DEEPEST - orders), np.array([tile in listed for tile in tiles]))
+        return cls(orders, pixels, pixels << 2 * (MAX_ORDER - orders), np.array([tile in listed for tile in tiles]))
 
     def __len__(self) -> int:
         return len(self.orders)
@@ -131,8 +113,8 @@ class Tiling:
         rows, tiles : ndarray of int64, shape (p,)
             Numbers into `cells` and of tiles, each pair once.
         """
-        order = ring_order(radius_arcsec)
-        coarse = cells >> 2 * (DEEPEST - order)
+        order = cover_order(radius_arcsec) or 0
+        coarse = cells >> 2 * (MAX_ORDER - order)
         chosen = np.flatnonzero(_on_border(coarse, order - int(self.orders[own])))
         vectors = unit_vectors(ra[chosen], dec[chosen])
         coarse, inverse = np.unique(coarse[chosen], return_inverse=True)
@@ -153,7 +135,7 @@ class Tiling:
 
     def _candidates(self, coarse: Ints, order: int, own: int) -> tuple[Ints, Ints, Ints, Ints]:
         """Parts of other tiles in the ring about each coarse cell: home (sorted), tile, cell, order of that cell."""
-        shift = 2 * (DEEPEST - order)
+        shift = 2 * (MAX_ORDER - order)
         ring = cdshealpix.neighbours(coarse.astype(np.uint64), order, num_threads=1).ravel()
         home = np.repeat(np.arange(len(coarse)), 9)
         home, ring = home[ring >= 0], ring[ring >= 0]
@@ -189,14 +171,14 @@ def _on_border(cells: Ints, levels: int) -> NDArray[np.bool_]:
 def _fill(start: int, stop: int) -> Iterable[Partition]:
     """Largest pixels that cover the order-29 cells ``start <= cell < stop``."""
     while start < stop:
-        level = DEEPEST
+        level = MAX_ORDER
         while level > 0:
-            width = 1 << 2 * (DEEPEST - level + 1)
+            width = 1 << 2 * (MAX_ORDER - level + 1)
             if start % width or start + width > stop:
                 break
             level -= 1
-        yield level, start >> 2 * (DEEPEST - level)
-        start += 1 << 2 * (DEEPEST - level)
+        yield level, start >> 2 * (MAX_ORDER - level)
+        start += 1 << 2 * (MAX_ORDER - level)
 
 
 def _parts(homes: Ints, sizes: Ints, limit: int) -> Iterable[slice]:
@@ -226,7 +208,7 @@ def _refine(
     inside = chord_of_arcsec(radius_arcsec) ** 2
     held, held_pair = np.empty(0, np.int64), np.empty(0, np.int64)
     last_start = int(levels.max(initial=0))
-    for level in range(int(levels.min(initial=DEEPEST)), DEEPEST + 1):
+    for level in range(int(levels.min(initial=MAX_ORDER)), MAX_ORDER + 1):
         begin = levels == level
         held, held_pair = np.concatenate((held, cells[begin])), np.concatenate((held_pair, pair[begin]))
         if not len(held) and level >= last_start:

@@ -1,26 +1,35 @@
-"""HEALPix cells and ranges of cells, as coverage and regions need them.
+"""HEALPix: cells of positions, ranges of cells, and the few cells that hold a disc.
 
-A *range* array has shape (m, 2), int64: half-open ranges of nested cells at order 29, sorted and disjoint.
-Every nested cell of every order is one such range, so sets of cells of mixed orders become plain sorted integers.
+Cells are nested. A *range* array has shape (m, 2), int64: half-open ranges of cells at order 29, sorted and disjoint.
+Every cell of every order is one such range, so sets of cells of mixed orders become plain sorted integers, and so do
+the positions of a HATS catalogue, whose column ``_healpix_29`` holds their cells at order 29.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import cdshealpix.nested
 import numpy as np
+from astropy import units as u
+from astropy.coordinates import Latitude, Longitude
 from numpy.typing import ArrayLike, NDArray
 
+from xmatch_hats.sphere import ARCSEC_PER_RADIAN
+
 MAX_ORDER = 29
+"""The deepest there is, and the order of the index of a HATS catalogue."""
 FULL_SKY_END = 12 << (2 * MAX_ORDER)
 
-_NEIGHBOUR_WIDTH_RAD = 0.6
-"""Lower bound of ``2**order`` times the distance from a cell to the nearest point that lies neither in it nor in a cell
-touching it. Measured over all cells, it falls from 0.841 at order 0 to 0.69 at high orders; 0.6 leaves room."""
+NEIGHBOUR_WIDTH_RAD = 0.66
+"""Times ``2**-order``: a lower bound of the distance from a cell to the nearest point that lies neither in it nor in a
+cell touching it. Measured between the borders it falls from 0.84 at order 0 to 0.697 at order 6 and levels off near
+0.69; the narrowest places lie on the meridians where the polar base cells meet."""
 
 
 def cells_of(ra: ArrayLike, dec: ArrayLike, order: int = MAX_ORDER) -> NDArray[np.int64]:
-    """Nested cells of positions.
+    """Cells of positions, by the very arithmetic that builds the index of a HATS catalogue.
 
     Parameters
     ----------
@@ -32,25 +41,19 @@ def cells_of(ra: ArrayLike, dec: ArrayLike, order: int = MAX_ORDER) -> NDArray[n
     -------
     ndarray of int64, shape (n,)
     """
-    import astropy.units as u
-    from astropy.coordinates import Latitude, Longitude
-    from cdshealpix import lonlat_to_healpix
-
-    ra = np.asarray(ra, dtype=np.float64)
-    if ra.size == 0:
-        return np.empty(0, dtype=np.int64)
-    lon = Longitude(ra, u.deg)
+    lon = Longitude(np.asarray(ra, dtype=np.float64), u.deg)
     lat = Latitude(np.asarray(dec, dtype=np.float64), u.deg)
-    return lonlat_to_healpix(lon, lat, order).astype(np.int64)
+    if lon.size == 0:
+        return np.empty(0, dtype=np.int64)
+    # One thread: many callers run side by side already.
+    return np.asarray(cdshealpix.nested.lonlat_to_healpix(lon, lat, order, num_threads=1), dtype=np.int64)
 
 
 def centres_of(cells: NDArray[np.integer], order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centres of cells: right ascensions and declinations, degrees."""
-    from cdshealpix import healpix_to_lonlat
-
     if len(cells) == 0:
         return np.empty(0), np.empty(0)
-    lon, lat = healpix_to_lonlat(cells.astype(np.uint64), order)
+    lon, lat = cdshealpix.nested.healpix_to_lonlat(cells.astype(np.uint64), order, num_threads=1)
     return np.asarray(lon.deg), np.asarray(lat.deg)
 
 
@@ -73,12 +76,56 @@ def cell_radius_rad(order: int) -> float:
     return float(2.0 * np.arcsin(chord / 2.0) * (1.0 + 1e-6))
 
 
-def order_wider_than(radius_rad: float) -> int:
-    """Deepest order at which a disc lies within the cell of its centre and those touching it; -1 if there is none."""
-    if radius_rad <= 0.0:
+def cover_order(radius_arcsec: float) -> int | None:
+    """Deepest order at which a cell and its neighbours hold every disc that is centred in the cell.
+
+    Parameters
+    ----------
+    radius_arcsec : float
+        Radius of the discs.
+
+    Returns
+    -------
+    int or None
+        None if not even base cells are wide enough (beyond 37.8 degrees): then only the whole sky holds them.
+    """
+    if radius_arcsec <= 0.0:
         return MAX_ORDER
-    order = int(np.floor(np.log2(_NEIGHBOUR_WIDTH_RAD / radius_rad)))
-    return max(-1, min(MAX_ORDER, order))
+    ratio = NEIGHBOUR_WIDTH_RAD / (radius_arcsec / ARCSEC_PER_RADIAN)
+    return None if ratio < 1.0 else min(MAX_ORDER, int(math.log2(ratio)))
+
+
+def cover_ranges(index: NDArray[np.int64], radius_arcsec: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ranges of cells at order 29 that cover the discs around positions.
+
+    Parameters
+    ----------
+    index : ndarray of int64, shape (n,)
+        Cells at order 29 of the centres.
+    radius_arcsec : float
+        Radius of the discs.
+
+    Returns
+    -------
+    starts, stops : ndarray of int64, shape (n, m)
+        Half-open and disjoint within a row; ``m`` is 9, or 1 where the whole sky is needed. Missing neighbours (some
+        cells at the corners of base cells have seven) are empty ranges.
+    """
+    order = cover_order(radius_arcsec)
+    if order is None:
+        whole = np.zeros((len(index), 1), dtype=np.int64)
+        return whole, whole + (12 << (2 * MAX_ORDER))
+    shift = 2 * (MAX_ORDER - order)
+    cells, place = np.unique(index >> shift, return_inverse=True)
+    if len(cells) == 0:
+        return np.empty((0, 9), dtype=np.int64), np.empty((0, 9), dtype=np.int64)
+    block = np.sort(np.asarray(cdshealpix.nested.neighbours(cells.astype(np.uint64), order), dtype=np.int64), axis=1)
+    # Base cells can be neighbours twice over; a range taken twice would double its rows.
+    block[:, 1:][block[:, 1:] == block[:, :-1]] = -1
+    missing = block < 0
+    starts = np.where(missing, 0, block) << shift
+    stops = np.where(missing, 0, block + 1) << shift
+    return starts[place], stops[place]
 
 
 def ranges_of_cells(cells: NDArray[np.integer], order: int) -> NDArray[np.int64]:

@@ -1,0 +1,32 @@
+"""A copy that is hard to get right, intact and to be damaged."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.catalogs.tampering import Tampered
+from tests.catalogs.verify_sky import MARGIN_ARCSEC, hard_table
+
+
+@pytest.fixture(scope="session")
+def intact(tmp_path_factory):
+    from xmatch_hats.catalogs.importer import build_copy
+
+    folder = tmp_path_factory.mktemp("verify")
+    pq.write_table(hard_table(1500, 0.3), folder / "sky.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        build_copy(
+            [folder / "sky.parquet"], folder / "copy", margin_arcsec=MARGIN_ARCSEC, partition_rows=100, workers=0
+        )
+    return folder / "copy"
+
+
+@pytest.fixture
+def copy(intact, tmp_path):
+    shutil.copytree(intact, tmp_path / "copy")
+    return Tampered(tmp_path / "copy")
