@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from astropy import units as u
+from distributed import LocalCluster
 
 from tests.matching.skies import ASIN_TWO_THIRDS, catalog_frame, clump, offset, write_copy
 from tests.oracle import brute_force
@@ -270,3 +271,20 @@ def test_coverage_of_the_whole_sky_leaves_no_outside(copy_path, sky):
         counts = matcher.match(sky.ra, sky.dec)["sky"].counts()
     assert counts["outside_coverage"] == 0
     assert counts["unmatched"] > 0
+
+
+def test_scheduler_without_workers(copy_path, monkeypatch):
+    monkeypatch.setattr("xmatch_hats.matching.scheduling.CONNECT_TIMEOUT", "1s")
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        Crossmatcher([copy_path], scheduler=cluster.scheduler_address) as matcher,
+        pytest.raises(XmatchError, match="cannot connect to the Dask scheduler"),
+    ):
+        matcher.match([45.0], [0.0])
+
+
+def test_a_closed_one_says_so(copy_path):
+    matcher = Crossmatcher([copy_path], workers=0)
+    matcher.close()
+    with pytest.raises(UsageError, match="has been closed"):
+        matcher.match([45.0], [0.0])

@@ -147,7 +147,7 @@ def import_client(workers: int | None, source_bytes: int, scratch: Path) -> Iter
             n_workers=workers if processes else 1,
             threads_per_worker=1 if processes else cores,
             processes=processes,
-            dashboard_address=":0",
+            dashboard_address="127.0.0.1:0",
             # A failed task raises its error here; Dask would also log it with a traceback.
             silence_logs=logging.CRITICAL,
             local_directory=str(scratch),

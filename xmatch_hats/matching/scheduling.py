@@ -48,6 +48,7 @@ class Scheduler:
         self._address = address
         self._workers = workers
         self._owned: list[Client | LocalCluster] = []
+        self._closed = False
 
     def run(self, graph: dict[Hashable, Any], keys: Sequence[Hashable]) -> list[Any]:
         """Compute the values of some keys of a graph.
@@ -55,8 +56,12 @@ class Scheduler:
         Raises
         ------
         XmatchError
-            The scheduler cannot be reached, or workers died; errors raised by tasks come as they are.
+            The scheduler cannot be reached, has no workers, or workers died; errors raised by tasks come as they are.
+        UsageError
+            It has been closed.
         """
+        if self._closed:
+            raise UsageError("it has been closed", hint="open a new one, and use it inside of its `with` block")
         if not keys:
             return []
         if self._workers == 0:
@@ -81,6 +86,7 @@ class Scheduler:
         while self._owned:
             self._owned.pop().close()
         self._client = self._given
+        self._closed = True
 
     def _connect(self) -> Client:
         if self._client is None:
@@ -94,7 +100,7 @@ class Scheduler:
         workers = self._workers or os.cpu_count() or 1
         logger.info("starting a local cluster of %d workers", workers)
         try:
-            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
         except RuntimeError as error:
             # Each worker imports the script that started it, and would start a cluster of its own there.
             raise XmatchError(
@@ -107,10 +113,18 @@ class Scheduler:
     def _client_of(self, place: str | LocalCluster) -> Client:
         from distributed import Client
 
+        client = None
         try:
             # Other users of Dask in this process keep their own default.
-            return Client(place, set_as_default=False, timeout=CONNECT_TIMEOUT)
-        except (OSError, ValueError) as error:
+            client = Client(place, set_as_default=False, timeout=CONNECT_TIMEOUT)
+            # Without a worker a batch would wait for ever.
+            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
+            return client
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            if client is not None:
+                client.close()
             raise XmatchError(
-                f"cannot connect to the Dask scheduler: {error}", place=self._address, hint="is it running?"
+                f"cannot connect to the Dask scheduler: {error}",
+                place=self._address,
+                hint="is it running, with workers?",
             ) from error
