@@ -1,4 +1,6 @@
-"""Run every full-size test and write what it saw: `python -m tests.campaign [pytest arguments]`.
+"""Run every full-size test, and the whole path on real data, and write what they saw.
+
+``python -m tests.campaign [pytest arguments]`` writes ``campaign/REPORT.md``.
 
 Figures come from the tests themselves, by pytest's ``record_property``.
 """
@@ -21,7 +23,7 @@ PACKAGES = ("xmatch-hats", "lsdb", "hats", "hats-import", "dask", "pyarrow", "nu
 def main(arguments: list[str]) -> int:
     FOLDER.mkdir(exist_ok=True)
     results = FOLDER / "results.xml"
-    code = pytest.main(["-m", "campaign", "--timeout=3600", f"--junit-xml={results}", *arguments])
+    code = pytest.main(["-m", "campaign or whole_path", "--timeout=3600", f"--junit-xml={results}", *arguments])
     (FOLDER / "REPORT.md").write_text(report(results))
     return int(code)
 

@@ -15,6 +15,8 @@ import pytest
 from tests.oracle import brute_force
 from xmatch_hats.cli.app import run
 
+pytestmark = pytest.mark.whole_path
+
 WIRE_TOLERANCE_ARCSEC = 2.5e-4  # of the stored answers, which CDS rounded
 
 
@@ -52,7 +54,7 @@ def answered_copy(shared_data, tmp_path_factory) -> Path:
     return out
 
 
-def test_alerts_get_the_stored_answer(shared_data, answered_copy, tmp_path, capsys):
+def test_alerts_get_the_stored_answer(shared_data, answered_copy, tmp_path, capsys, record_property):
     out = tmp_path / "o"
     source = shared_data / "alerce_oracle" / "alerts"
     capsys.readouterr()
@@ -97,9 +99,10 @@ def test_alerts_get_the_stored_answer(shared_data, answered_copy, tmp_path, caps
             value = answer[column]
             assert match[column] == (None if value == "" else pytest.approx(float(value), rel=1e-6))
     assert answered == 10
+    record_property("counts", {key: counts[key] for key in ("in", "matched", "unmatched", "rejected")})
 
 
-def test_positions_get_the_stored_answer(shared_data, answered_copy, tmp_path):
+def test_positions_get_the_stored_answer(shared_data, answered_copy, tmp_path, record_property):
     out = tmp_path / "m.csv"
     source = shared_data / "cds_oracle" / "positions.csv"
     arguments = ["match", str(source), "--catalog", f"allwise={answered_copy}", "--radius", "1", "--out", str(out)]
@@ -107,7 +110,9 @@ def test_positions_get_the_stored_answer(shared_data, answered_copy, tmp_path):
     answers = {r["id_in"]: r for r in rows(shared_data / "cds_oracle" / "answers.csv")}
     matched = rows(out)
     assert [r["id"] for r in matched] == [r["id"] for r in rows(source)]
-    assert Counter(r["_status"] for r in matched) == {"matched": 2727, "unmatched": 50}
+    statuses = Counter(r["_status"] for r in matched)
+    assert statuses == {"matched": 2727, "unmatched": 50}
+    record_property("statuses", dict(statuses))
     for row in matched:
         answer = answers.get(row["id"])
         assert (row["designation"] or None) == (answer and answer["AllWISE"])
@@ -115,7 +120,7 @@ def test_positions_get_the_stored_answer(shared_data, answered_copy, tmp_path):
             assert float(row["_dist_arcsec"]) == pytest.approx(float(answer["angDist"]), abs=WIRE_TOLERANCE_ARCSEC)
 
 
-def test_a_field_matched_in_two_ways(shared_data, tmp_path):
+def test_a_field_matched_in_two_ways(shared_data, tmp_path, record_property):
     copy, spitzer = tmp_path / "w5", shared_data / "w5_field" / "spitzer_w5.csv"
     source = shared_data / "w5_field" / "allwise_w5.tbl"
     assert run(["catalog", "import", str(source), "--margin", "30", "--out", str(copy)]) == 0
@@ -132,6 +137,7 @@ def test_a_field_matched_in_two_ways(shared_data, tmp_path):
         oracle = brute_force(ra, dec, right_ra, right_dec, radius, k=k)
         found = rows(path)
         assert len(found) == len(oracle) == size
+        record_property(f"pairs within {radius} arcsec", len(found))
         assert [r["ID"] for r in found] == [left[i]["ID"] for i in oracle.left]
         assert [r["designation"] for r in found] == right[oracle.right, 0].tolist()
         assert np.abs(np.array([float(r["_dist_arcsec"]) for r in found]) - oracle.sep_arcsec).max() < 1e-9
@@ -139,7 +145,7 @@ def test_a_field_matched_in_two_ways(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize("schema", ["input", "ztf-3.3"])
-def test_every_real_alert_comes_out(shared_data, answered_copy, tmp_path, capsys, schema):
+def test_every_real_alert_comes_out(shared_data, answered_copy, tmp_path, capsys, record_property, schema):
     out = tmp_path / "o"
     source = shared_data / "ztf_alerts"
     capsys.readouterr()
@@ -148,6 +154,7 @@ def test_every_real_alert_comes_out(shared_data, answered_copy, tmp_path, capsys
     counts = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert counts["in"] == 575
     assert counts["rejected"] == 0
+    record_property("counts", {key: counts[key] for key in ("in", "matched", "unmatched", "rejected")})
     assert counts["matched"] + counts["unmatched"] + counts["outside_coverage"] == 575
     before, after = packets(source), packets(out)
     assert before.keys() == after.keys()
