@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.alerts.makers import pack, schema_of, small_alert, unpack
 from tests.cli.conftest import Made
+from tests.copies import make_copy, sky_table
 from tests.oracle import brute_force
 from xmatch_hats.alerts.ztf33_schema import SCHEMA
 from xmatch_hats.cli import alerts as verb
@@ -104,6 +106,14 @@ def test_a_copy_without_definition_gives_all_its_columns(plain_copy, tmp_path, c
     assert match["source_id"] == str(table["source_id"])
     assert match["angDist"] == 0.0
     assert "tags: 1" in capsys.readouterr().out
+
+
+def test_columns_that_xmatches_cannot_hold_are_told(tmp_path, capsys):
+    shapes = pa.array([[1.0]] * 100, type=pa.list_(pa.float64()))
+    copy = make_copy(sky_table(100, shapes=shapes), tmp_path / "c", coverage="all-sky")
+    (tmp_path / "a.avro").write_bytes(pack([small_alert(1, 10.0, 20.0)]))
+    assert run(["alerts", str(tmp_path / "a.avro"), "--catalog", str(copy.path), "--out", str(tmp_path / "o")]) == 0
+    assert "c: xmatches cannot hold columns of these types, left out: shapes" in capsys.readouterr().err
 
 
 def _first_row(copy) -> dict:

@@ -218,8 +218,9 @@ def test_wrong_use(copy_path, tmp_path):
         crossmatch(table, tmp_path / "nothing")
     with pytest.raises(UsageError, match="no join 'outer'"):
         crossmatch(table, copy_path, how="outer")
-    with pytest.raises(UsageError, match="already has a column '_dist_arcsec'"):
-        crossmatch(crossmatch(table, copy_path), copy_path)
+    twice = crossmatch(crossmatch(table, copy_path), copy_path)
+    with pytest.raises(UsageError, match="already has a column '_dist_arcsec_"):
+        crossmatch(twice, copy_path)
     with pytest.raises(UsageError, match="vizier"):
         crossmatch(table, copy_path, names="vizier")
     with pytest.raises(TableError, match="no column 'nope'"):

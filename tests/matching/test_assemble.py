@@ -91,11 +91,15 @@ def test_names_that_are_taken_twice(table, rows):
     assert out.column_names[3:5] == ["ra_allwise_allwise", "cntr"]
 
 
-@pytest.mark.parametrize("name", ["_dist_arcsec", "_status"])
-def test_input_of_an_earlier_match(table, rows, name):
+@pytest.mark.parametrize("name", ["_dist_arcsec", "_status", "_rank"])
+def test_matches_follow_one_another(table, rows, name):
     table = table.append_column(name, table["ra"])
-    with pytest.raises(UsageError, match=f"already has a column '{name}'"):
-        joined_table(table, {"allwise": result([0, 1, 0, 3], [0, 2], rows)})
+    answer = {"allwise": result([0, 1, 0, 3], [0, 2], rows)}
+    out = joined_table(table, answer)
+    assert out[name].equals(table[name])
+    assert out.column_names[-2:] == ["_dist_arcsec_allwise", "_status_allwise"]
+    with pytest.raises(UsageError, match="already has a column '_dist_arcsec_allwise'"):
+        joined_table(out, answer)
 
 
 def test_catalogue_columns_named_as_the_last_ones(table, rows):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xmatch_hats.cli.console import note
 from xmatch_hats.cli.options import CatalogsOption, SchedulerOption, WorkersOption, parse_targets
 
 if TYPE_CHECKING:
@@ -80,7 +81,10 @@ def _with_columns(target: CatalogTarget) -> CatalogTarget:
     copy = target.copy if isinstance(target.copy, LocalCopy) else open_copy(target.copy)
     definition = copy.definition
     preferred = (definition.xmatch_columns or definition.default_columns) if definition else ()
-    return replace(target, copy=copy, columns=default_columns(copy.schema, preferred))
+    columns = default_columns(copy.schema, preferred)
+    if not preferred and (left := [n for n in copy.schema.names if n not in columns and not n.startswith("_")]):
+        note(f"{copy.name}: xmatches cannot hold columns of these types, left out: {', '.join(left)}")
+    return replace(target, copy=copy, columns=columns)
 
 
 @contextmanager

@@ -49,13 +49,14 @@ def joined_table(
     -------
     pyarrow.Table
         The input's columns; each catalogue's, where a name that is taken gets ``_NAME``; ``_dist_arcsec`` and
-        ``_status``, with ``_NAME`` where there are several catalogues; ``_rank`` where an input row may have several.
+        ``_status``, and ``_rank`` where an input row may have several. These three have ``_NAME`` where there are
+        several catalogues, or the input already has one of them.
 
     Raises
     ------
     UsageError
-        The input has a column of one of the last three names, several catalogues are asked for several neighbours, or
-        the join is not one of the two.
+        The input has a column of one of the last three names with ``_NAME``, several catalogues are asked for several
+        neighbours, or the join is not one of the two.
     """
     rows, added = added_columns(table.column_names, results, join=join, names=names)
     taken = table.take(pa.array(rows))
@@ -84,7 +85,7 @@ def added_columns(
     """
     check_join(join, results)
     own = {name: _renamed(name, result.rows.schema, names) for name, result in results.items()}
-    finals = result_names(results)
+    finals = result_names(results, taken)
     called = catalog_names(taken, own, finals.values())
     rows, pairs = _joined_rows(results, join)
     fields: list[pa.Field] = []
@@ -119,13 +120,16 @@ def check_join(join: str, results: Mapping[str, MatchResult]) -> None:
         )
 
 
-def result_names(catalogs: Iterable[str]) -> dict[tuple[str, str], str]:
-    """Names of the last columns, by catalogue and kind: with ``_NAME`` where there are several catalogues."""
+def result_names(catalogs: Iterable[str], taken: Sequence[str] = ()) -> dict[tuple[str, str], str]:
+    """Names of the last columns, by catalogue and kind.
+
+    All have ``_NAME`` where there are several catalogues, or where the input, as the output of an earlier match, has
+    one of them already: so matches follow one another.
+    """
     catalogs = list(catalogs)
-    several = len(catalogs) > 1
-    return {
-        (name, kind): f"{kind}_{name}" if several else kind for name in catalogs for kind in (DISTANCE, STATUS, RANK)
-    }
+    kinds = (DISTANCE, STATUS, RANK)
+    suffixed = len(catalogs) > 1 or not set(kinds).isdisjoint(taken)
+    return {(name, kind): f"{kind}_{name}" if suffixed else kind for name in catalogs for kind in kinds}
 
 
 def catalog_names(
@@ -156,8 +160,8 @@ def catalog_names(
     for name in taken:
         if name in finals:
             raise UsageError(
-                f"the input already has a column {name!r}, as an earlier match gives it",
-                hint="rename or drop it first",
+                f"the input already has a column {name!r}, as an earlier match with the same catalogue gives it",
+                hint="rename or drop it first, or call the catalogue otherwise",
                 value=name,
             )
     shared = Counter(name for names in own.values() for name in names)
