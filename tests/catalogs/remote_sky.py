@@ -15,6 +15,12 @@ import pyarrow.parquet as pq
 from xmatch_hats import healpix
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.pull import SilentPull
+from xmatch_hats.catalogs.region import Cone
+from xmatch_hats.catalogs.remote import Retry
+
+FAST = Retry(attempts=8, wait_initial_s=0.001, wait_max_s=0.005)
+CONE = Cone(0.1, -0.2, 1.0)
+"""Across RA 0 and the equator, within the rows that `made_rows` makes."""
 
 
 def made_rows(n=40_000, seed=0, half_width=2.0) -> pa.Table:

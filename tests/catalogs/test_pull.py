@@ -13,18 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.catalogs.geometry import longest_diagonal_deg, offset, points_near
-from tests.catalogs.remote_sky import Server, Told, made_rows, now_and_then, rows_of, write_hats
+from tests.catalogs.remote_sky import CONE, FAST, Server, Told, made_rows, now_and_then, rows_of, write_hats
 from tests.oracle import brute_force, xyz
 from xmatch_hats import healpix
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.pull import pull_catalog
 from xmatch_hats.catalogs.region import Box, Cone, MocRegion
-from xmatch_hats.catalogs.remote import Retry
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import CatalogError, DefinitionError, RemoteError, SelfCheckError, UsageError
-
-FAST = Retry(attempts=8, wait_initial_s=0.001, wait_max_s=0.005)
-CONE = Cone(0.1, -0.2, 1.0)
 
 
 @pytest.fixture(scope="module")

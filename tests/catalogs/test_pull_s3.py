@@ -13,15 +13,12 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from tests.catalogs.remote_sky import made_rows, write_hats
+from tests.catalogs.remote_sky import CONE, FAST, made_rows, write_hats
 from xmatch_hats.catalogs.pull import pull_catalog
-from xmatch_hats.catalogs.region import Cone
-from xmatch_hats.catalogs.remote import RemoteStore, Retry
+from xmatch_hats.catalogs.remote import RemoteStore
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import RemoteError
 
-FAST = Retry(attempts=8, wait_initial_s=0.001, wait_max_s=0.005)
-CONE = Cone(0.1, -0.2, 1.0)
 SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
