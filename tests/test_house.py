@@ -16,7 +16,8 @@ FLOORS = [
     {"tables"},
     {"catalogs"},
     {"matching"},
-    {"alerts"},
+    {"alerts", "store"},
+    {"step"},
     {"demo"},
     {"cli"},
 ]

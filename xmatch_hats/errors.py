@@ -103,3 +103,30 @@ class PositionError(UsageError):
 
 class PacketError(XmatchError):
     """An alert packet that cannot be read safely; it is set aside untouched and the stream goes on."""
+
+
+class UnknownSchemaError(PacketError):
+    """A packet that names its writer schema by a number or a fingerprint that nobody knows."""
+
+
+class SystemFailure(XmatchError):  # noqa: N818, nobody's error
+    """Something that a running step depends on does not work.
+
+    It is waited for and tried again, and never held against a packet.
+    """
+
+
+class StoreError(SystemFailure):
+    """A database that cannot be reached, lacks a table, or refuses what is written."""
+
+
+class BrokerError(SystemFailure):
+    """A Kafka broker that cannot be reached, or refuses what is asked of it."""
+
+
+class RegistryError(SystemFailure):
+    """A schema registry that cannot be reached, or answers nonsense."""
+
+
+class AccountError(XmatchError):
+    """The counts of a batch do not add up: a fault of this program, at which it stops rather than lose an alert."""

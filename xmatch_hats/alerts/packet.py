@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmatch_hats.alerts.binary import read_bytes, read_long
-from xmatch_hats.alerts.container import SYNC_BYTES, Block, Header, read_blocks, read_header
+from xmatch_hats.alerts.container import SYNC_BYTES, Block, Header, header_bytes, read_blocks, read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS, Limits
 from xmatch_hats.alerts.plan import FieldPaths, PlanCache, WriterPlan, make_plan
 from xmatch_hats.alerts.walk import FAULTS, walk
@@ -36,6 +38,8 @@ class Alert:
     """Degrees; NaN where the record has none."""
     object_id: str | int | None
     candid: str | int | None
+    extra: tuple[float | int | str | None, ...] = ()
+    """Values of `FieldPaths.extra`, in that order; None where missing, null, or neither number nor string."""
 
     def chunks(self) -> list[bytes | memoryview]:
         """Bytes of the record without `xmatches`, as views: they are copied where the new packet is put together."""
@@ -51,7 +55,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packet:
-    """A container: its writer's plan, and its alerts block by block."""
+    """A container, or a bare record as the container that it becomes: its writer's plan, its alerts block by block."""
 
     header: Header
     plan: WriterPlan
@@ -67,7 +71,7 @@ class Packet:
 
 
 class PacketReader:
-    """Reads packets one after the other, remembering the writer schemas it has met.
+    """Reads packets one after the other, remembering the writer schemas it has met; one thread at a time may use it.
 
     Parameters
     ----------
@@ -82,6 +86,13 @@ class PacketReader:
         self._paths = paths or FieldPaths()
         self._plans = PlanCache(lambda text: make_plan(text, self._paths, self.limits))
         self._recent: list[tuple[bytes, Header, WriterPlan]] = []
+        self._bare_headers: WeakKeyDictionary[WriterPlan, Header] = WeakKeyDictionary()
+        self._packets = 0
+
+    @property
+    def schema_cache(self) -> tuple[int, int]:
+        """How many packets so far had a schema that was known, and how many a new one."""
+        return self._packets - self._plans.misses, self._plans.misses
 
     def read(self, data: bytes) -> Packet:
         """Read one packet, every byte of it checked.
@@ -102,14 +113,51 @@ class PacketReader:
             The packet is not a container of records that can be walked over from end to end. Nothing else is raised,
             whatever the bytes.
         """
-        if len(data) > self.limits.file_bytes:
-            raise PacketError(f"has {len(data)} bytes; at most {self.limits.file_bytes} are read")
+        self._check_size(data)
         header, plan = self._header(data)
         blocks, size = [], len(data)
         for block in read_blocks(data, header, self.limits):
-            blocks.append(tuple(self._alerts(block, plan)))
+            blocks.append(tuple(self._alerts(block, plan, f"block at byte {block.start}")))
             size += 0 if block.data is data else len(block.data)
         return Packet(header, plan, data[header.size : header.size + SYNC_BYTES], tuple(blocks), size)
+
+    def read_record(self, schema: bytes, data: bytes, start: int = 0) -> Packet:
+        """Read one bare record, every byte of it checked, as the uncompressed container that it becomes.
+
+        Parameters
+        ----------
+        schema : bytes
+            JSON text of its writer schema.
+        data : bytes
+            What the record fills from `start` to the end.
+        start : int, optional
+
+        Returns
+        -------
+        Packet
+            It refers to `data`. Its header is the same object for all records of a schema; its sync marker is a digest
+            of the record, so that the same record always becomes the same container.
+
+        Raises
+        ------
+        PacketError
+            The schema is not allowed, or the bytes are not one record of it. Nothing else is raised, whatever the
+            bytes.
+        """
+        self._check_size(data)
+        plan = self._plans.get(schema)
+        header = self._bare_headers.get(plan)
+        if header is None:
+            metadata = {"avro.schema": schema, "avro.codec": b"null"}
+            header = self._bare_headers[plan] = Header(metadata, "null", schema, len(header_bytes(metadata)))
+        alerts = tuple(self._alerts(Block(data, start, len(data), 1), plan, "message"))
+        sync = hashlib.blake2b(memoryview(data)[start:], digest_size=SYNC_BYTES).digest()
+        return Packet(header, plan, sync, (alerts,), len(data))
+
+    def _check_size(self, data: bytes) -> None:
+        self._packets += 1
+        if len(data) > self.limits.file_bytes:
+            raise PacketError(f"has {len(data)} bytes; at most {self.limits.file_bytes} are read")
 
     def _header(self, data: bytes) -> tuple[Header, WriterPlan]:
         # A stream repeats a header of 25 kB in every packet: comparing it costs a microsecond, reading it thirty.
@@ -124,7 +172,7 @@ class PacketReader:
         del self._recent[_RECENT_HEADERS:]
         return header, plan
 
-    def _alerts(self, block: Block, plan: WriterPlan) -> Iterator[Alert]:
+    def _alerts(self, block: Block, plan: WriterPlan, place: str) -> Iterator[Alert]:
         code, slots = plan.program.code, plan.program.slots
         data = np.frombuffer(block.data, dtype=np.uint8)
         marks = np.empty(len(slots), dtype=np.int64)
@@ -133,12 +181,10 @@ class PacketReader:
             start = position
             position = walk(code, data, start, block.end, marks, self.limits.record_steps)
             if position < 0:
-                raise PacketError(FAULTS[position], place=f"record {number} of the block at byte {block.start}")
+                raise PacketError(FAULTS[position], place=f"record {number} of the {place}")
             yield self._alert(block.data, start, position, plan, marks)
         if position != block.end:
-            raise PacketError(
-                f"has {block.end - position} bytes that belong to no record", place=f"block at byte {block.start}"
-            )
+            raise PacketError(f"has {block.end - position} bytes that belong to no record", place=place)
 
     def _alert(self, data: bytes, start: int, end: int, plan: WriterPlan, marks: NDArray[np.int64]) -> Alert:
         found: dict[str, float | int | str | None] = {}
@@ -161,6 +207,7 @@ class PacketReader:
             math.nan if dec is None else float(dec),
             _first_name(found, paths.object_id),
             _first_name(found, paths.candid),
+            tuple([found.get(path) for path in paths.extra]) if paths.extra else (),
         )
 
 

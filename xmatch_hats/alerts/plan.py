@@ -22,7 +22,11 @@ _CACHED_PLANS = 64
 
 @dataclass(frozen=True)
 class FieldPaths:
-    """Where a record keeps what the crossmatch needs: dotted paths of fields."""
+    """Where a record keeps what the crossmatch needs: dotted paths of fields, through unions where need be.
+
+    A survey other than ZTF names its own, for instance ``diaSource.ra``, ``diaSource.dec``,
+    ``("diaObject.diaObjectId",)`` and ``("diaSourceId",)``.
+    """
 
     ra: str = "candidate.ra"
     """Right ascension in degrees."""
@@ -32,6 +36,8 @@ class FieldPaths:
     """Name or number of the object, the first that a record has; it may lack all."""
     candid: tuple[str, ...] = ("candid", "candidate.candid")
     """Name or number of the alert, the first that a record has; it may lack all."""
+    extra: tuple[str, ...] = ()
+    """Further numbers and strings that `Alert.extra` is to carry; schema and record may lack them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +77,7 @@ def make_plan(text: bytes, paths: FieldPaths, limits: Limits) -> WriterPlan:
     root = parse_schema(schema, limits)
     for path in (paths.ra, paths.dec):
         _check_position(root, path)
-    wanted = frozenset({paths.ra, paths.dec, *paths.object_id, *paths.candid})
+    wanted = frozenset({paths.ra, paths.dec, *paths.object_id, *paths.candid, *paths.extra})
     program = compile_program(root, wanted, frozenset({XMATCHES}))
     extended = extend_schema(schema)
     if root.field(XMATCHES) is not None:
@@ -132,11 +138,14 @@ class PlanCache:
     def __init__(self, make: Callable[[bytes], WriterPlan]) -> None:
         self._make = make
         self._plans: OrderedDict[bytes, WriterPlan] = OrderedDict()
+        self.misses = 0
+        """Plans made so far, and refused."""
 
     def get(self, schema: bytes) -> WriterPlan:
         """Plan of a schema, made if need be; a schema that is refused is refused anew each time."""
         plan = self._plans.get(schema)
         if plan is None:
+            self.misses += 1
             plan = self._plans[schema] = self._make(schema)
             if len(self._plans) > _CACHED_PLANS:
                 self._plans.popitem(last=False)

@@ -6,16 +6,28 @@ import pyarrow as pa
 import pytest
 
 from tests.alerts.makers import ROWS, StandIn, pack, small_alert, stand_in, unpack
+from xmatch_hats.alerts.enrich import Enricher
+from xmatch_hats.alerts.packet import PacketReader
 from xmatch_hats.alerts.splice import InputOutput
-from xmatch_hats.alerts.step import AlertStep
 from xmatch_hats.errors import PacketError, PartitionReadError, UsageError
 from xmatch_hats.matching.status import MatchStatus
 
 MATCHED, UNMATCHED, OUTSIDE, REJECTED = (int(status) for status in MatchStatus)
 
 
-def step(matcher=None, output=None) -> AlertStep:
-    return AlertStep(matcher or stand_in(), output or InputOutput())
+class Step(Enricher):
+    """Bytes to outcomes in one go."""
+
+    def __init__(self, matcher, output):
+        super().__init__(matcher, output)
+        self.decode = PacketReader().read
+
+    def process(self, packets, max_positions=None):
+        return self.encode(self.match(packets, max_positions))
+
+
+def step(matcher=None, output=None) -> Step:
+    return Step(matcher or stand_in(), output or InputOutput())
 
 
 def test_bytes_go_in_and_come_out():

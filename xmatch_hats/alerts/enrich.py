@@ -1,6 +1,6 @@
-"""The step itself: packets in, packets with ``xmatches`` out. It knows nothing of files or streams.
+"""Packets in, packets with ``xmatches`` out. Nothing here knows of files or streams.
 
-Whoever runs it reads bytes from somewhere, has them decoded, hands over decoded packets in batches, and writes or sends
+Whoever uses it reads bytes from somewhere, has them decoded, hands over decoded packets in batches, and writes or sends
 what comes back. A packet that cannot be used never disturbs the others; a catalogue that cannot be searched fails the
 whole batch, so that nothing is called unmatched for it.
 """
@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from xmatch_hats.alerts.packet import Packet, PacketReader
+from xmatch_hats.alerts.packet import Alert, Packet
 from xmatch_hats.alerts.splice import Chunks, Output, assemble
 from xmatch_hats.alerts.xmatches import XmatchesEncoder, encode_xmatches
 from xmatch_hats.errors import PacketError
@@ -48,8 +49,20 @@ class Outcome:
     """Why alerts were rejected, by their number in the packet."""
 
 
-class AlertStep:
-    """Decodes packets, matches their alerts, and encodes them anew.
+@dataclass(frozen=True)
+class Matched:
+    """Packets whose alerts have been matched."""
+
+    packets: Sequence[Packet]
+    alerts: list[Alert]
+    """Of all packets, in order."""
+    answers: list[Mapping[str, MatchResult]]
+    """By catalogue, to `size` alerts at a time."""
+    size: int
+
+
+class Enricher:
+    """Matches the alerts of packets, and encodes them anew.
 
     Parameters
     ----------
@@ -57,8 +70,8 @@ class AlertStep:
         It answers with the nearest row of each catalogue at least.
     output : Output
         The form that packets leave in.
-    reader : PacketReader, optional
-        Default for ZTF packets in files.
+    columns : mapping of str to sequence of str, optional
+        By catalogue, the columns of the answers that go into ``xmatches``; by default all that are answered with.
 
     Raises
     ------
@@ -66,12 +79,13 @@ class AlertStep:
         A column of a catalogue has no form on the wire.
     """
 
-    def __init__(self, matcher: Matcher, output: Output, reader: PacketReader | None = None) -> None:
+    def __init__(self, matcher: Matcher, output: Output, columns: Mapping[str, Sequence[str]] | None = None) -> None:
         self.output = output
+        self.targets = tuple(matcher.targets)
         self._matcher = matcher
-        self._reader = reader or PacketReader()
         self._encoders = {
-            target.name: XmatchesEncoder(target.name, target.schema, _wire_names(target)) for target in matcher.targets
+            target.name: XmatchesEncoder(target.name, _wire_schema(target, columns), _wire_names(target))
+            for target in self.targets
         }
 
     @property
@@ -84,29 +98,14 @@ class AlertStep:
         """By catalogue, how many values so far became null because a 32-bit float cannot hold them."""
         return {name: encoder.nulled for name, encoder in self._encoders.items()}
 
-    def decode(self, data: bytes) -> Packet:
-        """Read a packet.
-
-        Raises
-        ------
-        PacketError
-            It cannot be used. Nothing else is raised, whatever the bytes.
-        """
-        return self._reader.read(data)
-
-    def process(self, packets: Sequence[Packet], max_positions: int | None = None) -> Iterator[Outcome]:
-        """Match packets, and encode them one by one as the outcomes are asked for.
+    def match(self, packets: Sequence[Packet], max_positions: int | None = None) -> Matched:
+        """Match the alerts of packets.
 
         Parameters
         ----------
         packets : sequence of Packet
         max_positions : int, optional
             Positions to match at once; default all.
-
-        Returns
-        -------
-        iterator of Outcome
-            One for each packet, in order. All positions have been matched when it is returned.
 
         Raises
         ------
@@ -117,12 +116,17 @@ class AlertStep:
         ra = np.array([alert.ra for alert in alerts], dtype=np.float64)
         dec = np.array([alert.dec for alert in alerts], dtype=np.float64)
         size = max_positions or max(len(alerts), 1)
-        answers = [self._match(ra[i : i + size], dec[i : i + size]) for i in range(0, len(alerts), size)]
-        unions = [union for answer in answers for union in answer.unions]
-        faults = _joined([answer.faults for answer in answers])
-        statuses = {name: _joined([answer.statuses[name] for answer in answers]) for name in self._encoders}
+        answers = [self._matcher.match(ra[i : i + size], dec[i : i + size]) for i in range(0, len(alerts), size)]
+        return Matched(packets, alerts, answers, size)
+
+    def encode(self, matched: Matched) -> Iterator[Outcome]:
+        """Encode packets one by one as the outcomes are asked for: one for each packet, in order."""
+        unions = [union for answer in matched.answers for union in self._unions(answer)]
+        # A position is a position for every catalogue alike.
+        faults = _joined([next(iter(answer.values())).faults for answer in matched.answers])
+        statuses = {name: _joined([answer[name].status for answer in matched.answers]) for name in self._encoders}
         combined = combine_statuses(list(statuses.values()))
-        return self._encode_all(packets, unions, faults, combined, statuses)
+        return self._encode_all(matched.packets, unions, faults, combined, statuses)
 
     def _encode_all(
         self,
@@ -141,13 +145,9 @@ class AlertStep:
             yield Outcome(data, combined[own], {name: status[own] for name, status in statuses.items()}, rejects)
             first = own.stop
 
-    def _match(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> _Answer:
-        results = self._matcher.match(ra, dec)
-        entries = [encoder.encode(results[name]) for name, encoder in self._encoders.items()]
-        unions = [encode_xmatches(entries, row) for row in range(len(ra))]
-        # A position is a position for every catalogue alike.
-        faults = next(iter(results.values())).faults
-        return _Answer(unions, faults, {name: results[name].status for name in self._encoders})
+    def _unions(self, answer: Mapping[str, MatchResult]) -> list[bytes]:
+        entries = [encoder.encode(answer[name]) for name, encoder in self._encoders.items()]
+        return [encode_xmatches(entries, row) for row in range(next(iter(answer.values())).num_positions)]
 
     def _encode(
         self, packet: Packet, unions: Sequence[bytes], faults: NDArray[np.uint8]
@@ -171,15 +171,14 @@ class AlertStep:
         return assemble(header, packet, records) if goes_on else None, rejects
 
 
-@dataclass(frozen=True)
-class _Answer:
-    unions: list[bytes]
-    faults: NDArray[np.uint8]
-    statuses: dict[str, NDArray[np.uint8]]
-
-
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint8)
+
+
+def _wire_schema(target: Any, columns: Mapping[str, Sequence[str]] | None) -> pa.Schema:
+    if columns is None or target.name not in columns:
+        return target.schema
+    return pa.schema([target.schema.field(name) for name in columns[target.name]])
 
 
 def _wire_names(target: Any) -> dict[str, str]:
