@@ -1,0 +1,1 @@
+"""The SQL tables that a pipeline shares: objects, their matches, and what they matched."""
