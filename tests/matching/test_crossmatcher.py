@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import threading
+import time
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,11 +19,12 @@ from tests.matching.skies import ASIN_TWO_THIRDS, catalog_frame, clump, offset, 
 from tests.oracle import brute_force
 from xmatch_hats.catalogs.copy import open_copy
 from xmatch_hats.catalogs.coverage import Coverage
-from xmatch_hats.errors import CatalogError, RadiusError, UsageError, XmatchError
+from xmatch_hats.errors import CatalogError, PartitionReadError, RadiusError, SystemFailure, UsageError
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching import crossmatcher as crossmatcher_module
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.partitions import PartitionIndex
+from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.status import MatchStatus
 from xmatch_hats.sphere import PositionFault
 
@@ -241,16 +248,19 @@ def test_wrong_use(copy_path):
         Crossmatcher([copy_path], workers=0, scheduler="tcp://127.0.0.1:1")
     with pytest.raises(UsageError, match="at least 0"):
         Crossmatcher([copy_path], workers=-1)
+    with pytest.raises(UsageError, match="only one of"):
+        Crossmatcher([copy_path], scheduler=Scheduler(workers=0), workers=2)
+    with pytest.raises(UsageError, match="not the address of a Dask scheduler"):
+        Crossmatcher([copy_path], scheduler="nonsense")
     with Crossmatcher([copy_path], workers=0) as matcher, pytest.raises(UsageError, match="one length"):
         matcher.match([1.0, 2.0], [3.0])
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", ""])
-def test_scheduler_that_is_not_there(copy_path, monkeypatch, address):
-    monkeypatch.setattr("xmatch_hats.matching.scheduling.CONNECT_TIMEOUT", "1s")
+def test_scheduler_that_is_not_there(copy_path, monkeypatch):
+    monkeypatch.setattr("xmatch_hats.matching.scheduling.CONNECT_SECONDS", 1.0)
     with (
-        Crossmatcher([copy_path], scheduler=address) as matcher,
-        pytest.raises(XmatchError, match="cannot connect to the Dask scheduler"),
+        Crossmatcher([copy_path], scheduler="tcp://127.0.0.1:9") as matcher,
+        pytest.raises(SystemFailure, match=r"tcp://127.0.0.1:9: cannot connect to the Dask scheduler"),
     ):
         matcher.match([45.0], [0.0])
 
@@ -260,7 +270,7 @@ def test_a_cluster_that_cannot_start_tells_the_way_out(copy_path, monkeypatch):
         raise RuntimeError("Nanny failed to start.")
 
     monkeypatch.setattr("distributed.LocalCluster", fail)
-    with Crossmatcher([copy_path], workers=2) as matcher, pytest.raises(XmatchError, match="__main__"):
+    with Crossmatcher([copy_path], workers=2) as matcher, pytest.raises(SystemFailure, match="__main__"):
         matcher.match([45.0], [0.0])
 
 
@@ -274,11 +284,11 @@ def test_coverage_of_the_whole_sky_leaves_no_outside(copy_path, sky):
 
 
 def test_scheduler_without_workers(copy_path, monkeypatch):
-    monkeypatch.setattr("xmatch_hats.matching.scheduling.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("xmatch_hats.matching.scheduling.CONNECT_SECONDS", 1.0)
     with (
-        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
         Crossmatcher([copy_path], scheduler=cluster.scheduler_address) as matcher,
-        pytest.raises(XmatchError, match="cannot connect to the Dask scheduler"),
+        pytest.raises(SystemFailure, match="cannot connect to the Dask scheduler"),
     ):
         matcher.match([45.0], [0.0])
 
@@ -288,3 +298,84 @@ def test_a_closed_one_says_so(copy_path):
     matcher.close()
     with pytest.raises(UsageError, match="has been closed"):
         matcher.match([45.0], [0.0])
+
+
+def test_several_share_what_they_run_on(sky, copy_path, tmp_path):
+    with Scheduler(workers=0) as scheduler:
+        first = Crossmatcher([CatalogTarget(copy_path, radius_arcsec=5.0)], scheduler=scheduler)
+        with Crossmatcher([CatalogTarget(copy_path, radius_arcsec=1.0)], scheduler=scheduler) as second:
+            second.open()
+            assert second.match(sky.ra, sky.dec)["sky"].counts()["matched"] > 100
+        with pytest.raises(UsageError, match="has been closed"):
+            second.match([45.0], [0.0])
+        assert first.match(sky.ra, sky.dec)["sky"].counts()["matched"] > 300
+    with pytest.raises(UsageError, match="has been closed"):
+        first.match([45.0], [0.0])
+
+
+def test_a_copy_that_is_replaced_meanwhile_fails_the_batch(sky, copy_path, tmp_path):
+    """Which of its rows are of the old copy, and which of the new one, nobody could tell."""
+    path = shutil.copytree(copy_path, tmp_path / "copy")
+    with Crossmatcher([CatalogTarget(path, radius_arcsec=5.0)], workers=0) as matcher:
+        before = matcher.match(sky.ra, sky.dec)["sky"]
+        shutil.move(path, tmp_path / "old")
+        shutil.copytree(copy_path, path)
+        with pytest.raises(PartitionReadError, match="was replaced since it was opened") as caught:
+            matcher.match(sky.ra, sky.dec)
+        assert caught.value.place == str(path)
+        shutil.rmtree(path)
+        shutil.move(tmp_path / "old", path)
+        assert matcher.match(sky.ra, sky.dec)["sky"].rows.equals(before.rows)
+
+
+class TestKilledWorkers:
+    """Whole batches through one own cluster of two workers that are killed from outside."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def own(cls):
+        with Scheduler(workers=2) as own:
+            own.connect()
+            yield own
+
+    @pytest.fixture
+    def matcher(self, own, copy_path):
+        with Crossmatcher([CatalogTarget(copy_path, radius_arcsec=10.0)], scheduler=own) as matcher:
+            yield matcher
+
+    def kill_one(self, own):
+        pid = next(iter(own._connection.client.run(os.getpid).values()))
+        os.kill(pid, signal.SIGKILL)
+
+    def test_between_batches(self, own, matcher, sky):
+        first = matcher.match(sky.ra, sky.dec)["sky"]
+        assert_exact(first, sky.ra, sky.dec, sky.frame, 10.0)
+        self.kill_one(own)
+        assert matcher.match(sky.ra, sky.dec)["sky"].rows.equals(first.rows)
+
+    def test_in_the_middle_of_a_batch(self, own, matcher, sky):
+        state = own._connection.cluster.scheduler
+        killed = []
+
+        def kill_at_work():
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                # Some results are there already, and are lost with it.
+                if sum(task.state == "memory" for task in list(state.tasks.values())) > 5:
+                    busy = next((w for w in list(state.workers.values()) if w.processing and w.has_what), None)
+                    if busy is not None:
+                        os.kill(pids[busy.address], signal.SIGKILL)
+                        killed.append(busy.address)
+                        return
+                time.sleep(0.002)
+
+        client = own._connection.client
+        client.wait_for_workers(2)
+        pids = client.run(os.getpid)
+        killer = threading.Thread(target=kill_at_work)
+        killer.start()
+        result = matcher.match(sky.ra, sky.dec)["sky"]
+        killer.join()
+        assert len(killed) == 1
+        assert_exact(result, sky.ra, sky.dec, sky.frame, 10.0)
+        assert own._connection.client is client

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmatch_hats.catalogs.copy import LocalCopy
-from xmatch_hats.errors import UsageError
+from xmatch_hats.errors import PartitionReadError, UsageError
 from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_positions
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.scheduling import Scheduler
+from xmatch_hats.matching.states import folder_state, state_reads
 from xmatch_hats.matching.status import MatchStatus
 from xmatch_hats.matching.targets import CatalogTarget, Target, open_targets
 
@@ -58,8 +59,8 @@ class Crossmatcher:
         How partitions are matched; ``lsdb`` is the plain path through LSDB.
     client : distributed.Client, optional
         A Dask client to use; it is left open.
-    scheduler : str, optional
-        Address of a Dask scheduler to connect to.
+    scheduler : Scheduler or str, optional
+        What to run on, which may be shared and is left open; or the address of a Dask scheduler to connect to.
     workers : int, optional
         Worker processes of a local cluster; 0 uses threads of this process; by default one per core.
 
@@ -86,7 +87,7 @@ class Crossmatcher:
         min_radius_arcsec: float = 0.0,
         engine: str = "lsdb",
         client: Client | None = None,
-        scheduler: str | None = None,
+        scheduler: Scheduler | str | None = None,
         workers: int | None = None,
     ) -> None:
         check_engine(engine)
@@ -94,7 +95,15 @@ class Crossmatcher:
             open_targets(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius_arcsec)
         )
         self.engine = engine
-        self._scheduler = Scheduler(client, scheduler, workers)
+        self._states = tuple(folder_state(target.copy.path) for target in self.targets)
+        self._closed = False
+        self._is_shared = isinstance(scheduler, Scheduler)
+        if not isinstance(scheduler, Scheduler):
+            self._scheduler = Scheduler(client, scheduler, workers)
+        elif client is None and workers is None:
+            self._scheduler = scheduler
+        else:
+            raise UsageError("give only one of a Dask client, a scheduler and a number of workers")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,6 +114,18 @@ class Crossmatcher:
     def n_neighbors(self) -> int | None:
         """How many of the nearest rows are answered with; None is all."""
         return self.targets[0].rule.n_neighbors
+
+    def open(self) -> None:
+        """Open by LSDB what `match` reads, with the recorded coverages, now rather than with the first batch.
+
+        Raises
+        ------
+        CatalogError
+            A copy cannot be opened.
+        """
+        for target, _ in zip(self.targets, self._sides, strict=True):
+            if target.copy.manifest is not None:
+                _ = target.copy.coverage
 
     def match(self, ra: ArrayLike, dec: ArrayLike) -> dict[str, MatchResult]:
         """Match a batch of positions against every catalogue.
@@ -122,16 +143,21 @@ class Crossmatcher:
         Raises
         ------
         PartitionReadError
-            A partition that is needed cannot be read. The whole batch fails: no row is called unmatched for it.
+            A partition that is needed cannot be read, or its copy was replaced meanwhile. The whole batch fails: no row
+            is called unmatched for it.
+        SystemFailure
+            What it runs on failed; the batch may be matched again.
         UsageError
-            The two arrays differ in shape, or hold no numbers.
+            The two arrays differ in shape, or hold no numbers; or it has been closed.
         """
+        if self._closed:
+            raise UsageError("it has been closed", hint="open a new one, and use it inside of its `with` block")
         positions, faults = sort_positions(ra, dec)
         parts: list[list[Found]] = [[] for _ in self.targets]
         for chunk in positions.chunks(CHUNK_ROWS):
             for found, into in zip(match_sides(self._sides, chunk, self._scheduler), parts, strict=True):
                 into.append(found)
-        return {
+        results = {
             target.name: finish(
                 merge_found(found, target.schema),
                 positions,
@@ -141,14 +167,31 @@ class Crossmatcher:
             )
             for target, found in zip(self.targets, parts, strict=True)
         }
+        self.require_unchanged()
+        return results
+
+    def require_unchanged(self) -> None:
+        """Refuse copies that are no longer those that were opened: what was read of them may be of either.
+
+        Raises
+        ------
+        PartitionReadError
+        """
+        for target, state in zip(self.targets, self._states, strict=True):
+            if folder_state(target.copy.path) != state:
+                raise PartitionReadError(
+                    "the copy was replaced since it was opened", place=target.copy.path, hint="open it again"
+                )
 
     @cached_property
     def _sides(self) -> list[tuple[LsdbSide, MatchRule]]:
         return [(open_side(target), target.rule) for target in self.targets]
 
     def close(self) -> None:
-        """Close the cluster and the client that were started here; a client that was given stays open."""
-        self._scheduler.close()
+        """Close the cluster and the client that were started here; those that were given stay open."""
+        self._closed = True
+        if not self._is_shared:
+            self._scheduler.close()
 
     def __enter__(self) -> Self:
         return self
@@ -242,4 +285,5 @@ def open_side(target: Target) -> LsdbSide:
     if copy.id_column is not None and copy.id_column not in columns:
         columns.append(copy.id_column)
     logger.debug("opening %s with %d columns", copy.path, len(columns))
-    return LsdbSide(copy.open_lsdb(columns), target.schema, copy.id_column)
+    catalog = state_reads(copy.open_lsdb(columns), folder_state(copy.path))
+    return LsdbSide(catalog, target.schema, copy.id_column)

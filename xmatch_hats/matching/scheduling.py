@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import logging
-import os
+import re
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from xmatch_hats.errors import UsageError, XmatchError
+from xmatch_hats.errors import SystemFailure, UsageError
+from xmatch_hats.matching import clusters
+from xmatch_hats.matching.clusters import Connection, LostError
+from xmatch_hats.matching.tls import TlsFiles
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = "10s"
+CONNECT_SECONDS = 10.0
+"""How long a scheduler may take to answer and to have a worker."""
+
+_ADDRESS = re.compile(r"([a-z]+://)?[^\s/]+:[0-9]{1,5}")
 
 
 class Scheduler:
-    """Runs task graphs; starts what it needs at the first one, and closes only what it started.
+    """Runs task graphs, for as long as it is open; starts what it needs at the first one, and closes what it started.
+
+    One client and one cluster serve all graphs, and nothing of a graph stays behind. A worker that dies is survived:
+    its work is done again by those that are left. A scheduler that is lost fails the graph that it had; the next one
+    connects anew, or to a new cluster where it was our own.
 
     Parameters
     ----------
@@ -27,104 +39,245 @@ class Scheduler:
     address : str, optional
         Of a Dask scheduler to connect to.
     workers : int, optional
-        Number of worker processes of a cluster of our own, one thread each; 0 means threads of this process, and no
-        cluster; by default one worker per core.
+        Number of worker processes of a cluster of our own, one thread each, which listens on the loopback interface
+        only; 0 means threads of this process, and no cluster; by default one worker per core.
+    memory_limit : int, optional
+        Bytes that each worker of our own cluster may use: beyond 60 % of it results go to disk, at 95 % the worker is
+        started again. By default its share of the memory of the machine or the container. Threads of this process have
+        no limit, and other clusters their own.
+    tls : TlsFiles, optional
+        For an address that begins with ``tls://``.
 
     Raises
     ------
     UsageError
-        More than one of the three is given, or a negative number of workers.
+        More than one of the first three is given, a number that cannot be, an address that is none, or an address and
+        TLS files that do not go together.
+    ConfigError
+        TLS files that cannot be used.
     """
 
-    def __init__(self, client: Client | None = None, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        client: Client | None = None,
+        address: str | None = None,
+        workers: int | None = None,
+        *,
+        memory_limit: int | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
         if sum(given is not None for given in (client, address, workers)) > 1:
             raise UsageError("give only one of a Dask client, a scheduler address and a number of workers")
         if client is not None and not hasattr(client, "get"):
             raise UsageError(f"a client must be a distributed.Client, not a {type(client).__name__}", value=client)
         if workers is not None and workers < 0:
             raise UsageError(f"the number of workers must be at least 0, not {workers}", value=workers)
+        _check_memory(memory_limit, own=client is None and address is None)
+        _check_address(address, tls)
         self._given = client
-        self._client = client
         self._address = address
         self._workers = workers
-        self._owned: list[Client | LocalCluster] = []
+        self._memory_limit = memory_limit
+        self._security = None if tls is None else tls.security()
+        self._lock = RLock()
+        self._connection: Connection | None = None
         self._closed = False
+
+    @property
+    def place(self) -> str:
+        """Where graphs run, for people."""
+        if self._given is not None:
+            return "the Dask client that was given"
+        if self._address is not None:
+            return self._address
+        if self._workers == 0:
+            return "threads of this process"
+        return f"a cluster of {self._number_of_workers()} workers on this machine"
+
+    def connect(self) -> None:
+        """Start or reach what graphs will run on, now rather than with the first one.
+
+        Raises
+        ------
+        SystemFailure
+            It cannot be started, cannot be reached, or has no workers.
+        UsageError
+            It has been closed.
+        """
+        self._require_open()
+        if self._workers != 0:
+            self._connected()
 
     def run(self, graph: dict[Hashable, Any], keys: Sequence[Hashable]) -> list[Any]:
         """Compute the values of some keys of a graph.
 
+        Parameters
+        ----------
+        graph : dict
+            A Dask graph.
+        keys : sequence of hashable
+            Names that no other graph has: Dask takes what has the same name for the same, and may still hold it.
+
         Raises
         ------
-        XmatchError
-            The scheduler cannot be reached, has no workers, or workers died; errors raised by tasks come as they are.
+        SystemFailure
+            The scheduler cannot be reached or was lost, has no workers, or workers died of this graph. The same graph
+            may be run again. Errors raised by tasks come as they are.
         UsageError
             It has been closed.
         """
-        if self._closed:
-            raise UsageError("it has been closed", hint="open a new one, and use it inside of its `with` block")
+        self._require_open()
         if not keys:
             return []
         if self._workers == 0:
             from dask import threaded
 
             return list(threaded.get(graph, list(keys)))
-        from distributed import CancelledError
-        from distributed.scheduler import KilledWorker
+        from distributed import KilledWorker
+        from distributed.scheduler import NoValidWorkerError
 
+        client = self._connected()
         try:
-            return list(self._connect().get(graph, list(keys)))
-        except KilledWorker as error:
-            raise XmatchError(
-                f"a Dask worker died, most likely for want of memory: {error}",
-                hint="give the workers more memory, or ask for fewer columns",
-            ) from error
-        except CancelledError as error:
-            raise XmatchError(f"the Dask scheduler cancelled the work: {error}") from error
+            return clusters.compute(client, graph, keys)
+        except LostError as error:
+            self._drop(client)
+            raise self._failure(f"the Dask scheduler was lost: {error}") from error
+        except (KilledWorker, NoValidWorkerError, ImportError, RuntimeError) as error:
+            failure = self._of_the_cluster(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+    def workers_alive(self) -> int | None:
+        """Number of workers, asked of the scheduler now; takes a second at most.
+
+        Returns
+        -------
+        int or None
+            0 where the scheduler is not connected or does not answer; None for threads of this process.
+        """
+        if self._workers == 0:
+            return None
+        connection = self._connection
+        client = self._given if connection is None else connection.client
+        return 0 if client is None else clusters.count_workers(client) or 0
 
     def close(self) -> None:
-        """Close the client and the cluster that were started here, if any."""
-        while self._owned:
-            self._owned.pop().close()
-        self._client = self._given
+        """Close the client and the cluster that were started here, if any; graphs that run on them fail."""
         self._closed = True
+        self._drop()
 
-    def _connect(self) -> Client:
-        if self._client is None:
-            self._client = self._client_of(self._own_cluster() if self._address is None else self._address)
-            self._owned.append(self._client)
-        return self._client
+    def __enter__(self) -> Self:
+        return self
 
-    def _own_cluster(self) -> LocalCluster:
-        from distributed import LocalCluster
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-        workers = self._workers or os.cpu_count() or 1
-        logger.info("starting a local cluster of %d workers", workers)
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("it has been closed", hint="open a new one, and use it inside of its `with` block")
+
+    def _connected(self) -> Client:
+        """Client that is connected, as far as it knows; a new one where the last was lost."""
+        if self._given is not None:
+            if not clusters.is_running(self._given):
+                raise self._failure(
+                    f"it is {self._given.status}", hint="open a new client: one that was given is not opened again here"
+                )
+            return self._given
+        with self._lock:
+            if self._connection is not None and not clusters.is_running(self._connection.client):
+                logger.warning("the Dask scheduler was lost; connecting again to %s", self.place)
+                self._drop()
+            if self._connection is None:
+                self._require_open()
+                self._connection = self._new_cluster() if self._address is None else self._new_client(self._address)
+            return self._connection.client
+
+    def _new_client(self, address: str) -> Connection:
         try:
-            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
-        except RuntimeError as error:
+            return Connection.to_address(address, CONNECT_SECONDS, self._security)
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            raise self._failure(
+                f"cannot connect to the Dask scheduler: {error}", hint="is it running, with workers?"
+            ) from error
+
+    def _new_cluster(self) -> Connection:
+        try:
+            return Connection.to_own_cluster(self._number_of_workers(), self._memory_limit, CONNECT_SECONDS)
+        except (OSError, RuntimeError) as error:
             # Each worker imports the script that started it, and would start a cluster of its own there.
-            raise XmatchError(
+            raise self._failure(
                 f"a local cluster cannot be started: {error}",
                 hint='in a script, work under `if __name__ == "__main__":`, or ask for workers=0, which are threads',
             ) from error
-        self._owned.append(cluster)
-        return cluster
 
-    def _client_of(self, place: str | LocalCluster) -> Client:
-        from distributed import Client
+    def _number_of_workers(self) -> int:
+        from dask.system import CPU_COUNT
 
-        client = None
-        try:
-            # Other users of Dask in this process keep their own default.
-            client = Client(place, set_as_default=False, timeout=CONNECT_TIMEOUT)
-            # Without a worker a batch would wait for ever.
-            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
-            return client
-        except (OSError, ValueError) as error:  # TimeoutError is an OSError
-            if client is not None:
-                client.close()
-            raise XmatchError(
-                f"cannot connect to the Dask scheduler: {error}",
-                place=self._address,
-                hint="is it running, with workers?",
-            ) from error
+        return self._workers or CPU_COUNT
+
+    def _drop(self, lost: Client | None = None) -> None:
+        """Let go of what was started here; of a lost client, unless another run has already put one in its place."""
+        with self._lock:
+            connection = self._connection
+            if connection is None or (lost is not None and lost is not connection.client):
+                return
+            self._connection = None
+        connection.close()
+
+    def _of_the_cluster(self, error: Exception) -> SystemFailure | None:
+        """Failure that an error means which comes as a task's, and is the cluster's; None for a task's own."""
+        from distributed import KilledWorker
+        from distributed.scheduler import NoValidWorkerError
+
+        if isinstance(error, KilledWorker):
+            return self._failure(
+                f"a Dask worker died, most likely for want of memory: {error}",
+                hint="give the workers more memory, or ask for fewer columns",
+            )
+        if isinstance(error, NoValidWorkerError):
+            return self._failure(f"no Dask worker may do the work: {error}")
+        if isinstance(error, ImportError) or str(error).startswith("Error during deserialization"):
+            first_line = next(iter(str(error).splitlines()), "")
+            return self._failure(
+                f"the Dask scheduler or a worker lacks software: {first_line}",
+                hint="install the same xmatch-hats on all of them",
+            )
+        return None
+
+    def _failure(self, message: str, hint: str = "") -> SystemFailure:
+        return SystemFailure(message, place=self.place, hint=hint)
+
+
+def _check_memory(memory_limit: int | None, *, own: bool) -> None:
+    if memory_limit is None:
+        return
+    if not own:
+        raise UsageError(
+            "a memory limit is for workers that are started here", hint="give it to the workers where they are started"
+        )
+    if memory_limit <= 0:
+        raise UsageError(f"a worker's memory must be above 0 bytes, not {memory_limit}", value=memory_limit)
+
+
+def _check_address(address: str | None, tls: TlsFiles | None) -> None:
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise UsageError(
+            f"{address!r} is not the address of a Dask scheduler", hint="write tcp://HOST:PORT", value=address
+        )
+    is_encrypted = address is not None and address.startswith("tls://")
+    if tls is not None and not is_encrypted:
+        raise UsageError(
+            "TLS files are for a scheduler whose address begins with tls://", place=address, hint="leave them out"
+        )
+    if is_encrypted and tls is None:
+        from dask import config
+
+        # Dask's own configuration may name them.
+        if not config.get("distributed.comm.tls.ca-file", None):
+            raise UsageError(
+                "a scheduler with TLS needs the files of an authority, a certificate and a key", place=address
+            )

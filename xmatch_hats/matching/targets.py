@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,9 @@ class CatalogTarget:
     """What the answers are called by; None is the copy's own name."""
     radius_arcsec: float | None = None
     """None is the definition's radius, else 1 arcsec."""
-    columns: Sequence[str] | None = None
-    """Columns to answer with, by the copy's names or VizieR's; None is every column of the copy."""
+    columns: Sequence[str] | Callable[[LocalCopy], Sequence[str]] | None = None
+    """Columns to answer with, by the copy's names or VizieR's, or what chooses them when a copy is opened; None is
+    every column of the copy."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +90,6 @@ def _open(target: CatalogTarget | LocalCopy | Path | str, n_neighbors: int | Non
         radius = copy.definition.radius_arcsec if copy.definition else DEFAULT_RADIUS_ARCSEC
     rule = MatchRule(float(radius), n_neighbors, float(min_radius_arcsec))
     check_margin(rule.radius_arcsec, copy.margin_arcsec, name)
-    schema = pa.schema([copy.schema.field(column) for column in copy.column_names(target.columns)])
+    columns = target.columns(copy) if callable(target.columns) else target.columns
+    schema = pa.schema([copy.schema.field(column) for column in copy.column_names(columns)])
     return Target(name, copy, rule, schema)

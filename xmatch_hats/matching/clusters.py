@@ -1,0 +1,244 @@
+"""Dask's ends: clusters of our own, clients of schedulers, and what is asked of them within a bound of time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from threading import Event, Thread
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster, Security
+    from tornado.ioloop import IOLoop
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+ANSWER_SECONDS = 1.0
+"""How long a scheduler may take to say how many workers it has."""
+PATIENCE_SECONDS = 20.0
+"""How long work may lie without a worker, or without a word of its scheduler, until it counts as lost. Within it a
+worker that died is started again by its nanny."""
+CLOSE_SECONDS = 5.0
+
+_SHORT_LOGS = {"distributed.admin.low-level-log-length": 10}
+"""Distributed keeps the last 1,000 messages for its developers, and whole task graphs, positions included, are among
+them: up to a gigabyte."""
+
+
+class LostError(Exception):
+    """The scheduler, or the last of its workers, is gone; the work may be done again elsewhere."""
+
+
+class Connection:
+    """A client, with the cluster that was started for it, if any.
+
+    Use `to_address` or `to_own_cluster`.
+    """
+
+    def __init__(self, loop: _LoopThread, client: Client, cluster: LocalCluster | None = None) -> None:
+        self._loop = loop
+        self.client = client
+        self.cluster = cluster
+
+    @classmethod
+    def to_address(cls, address: str, seconds: float, security: Security | None) -> Connection:
+        """Connect to a scheduler that has workers.
+
+        Parameters
+        ----------
+        address : str
+        seconds : float
+            How long that may take.
+        security : Security or None
+            For an address with TLS.
+
+        Raises
+        ------
+        OSError, ValueError
+            It cannot be reached, or has no worker.
+        """
+        loop = _LoopThread()
+        try:
+            return cls(loop, _client_of(address, seconds, security=security, loop=loop.loop))
+        except BaseException:
+            loop.close()
+            raise
+
+    @classmethod
+    def to_own_cluster(cls, workers: int, memory_limit: int | None, seconds: float) -> Connection:
+        """Start worker processes on this machine, of one thread each, that listen on the loopback interface only.
+
+        Parameters
+        ----------
+        workers : int
+        memory_limit : int or None
+            Bytes for each worker; None is its share of the machine's, or the container's, memory.
+        seconds : float
+            How long connecting to the cluster may take, once it has started.
+
+        Raises
+        ------
+        RuntimeError, OSError
+            They do not start.
+        """
+        loop, cluster = _LoopThread(), None
+        try:
+            cluster = _start_cluster(workers, memory_limit, loop.loop)
+            return cls(loop, _client_of(cluster, seconds), cluster)
+        except BaseException:
+            _close(cluster)
+            loop.close()
+            raise
+
+    def close(self) -> None:
+        """Close the client and the cluster, dead ones too, within a bound of time."""
+        _close(self.client)
+        _close(self.cluster)
+        self._loop.close()
+
+
+def is_running(client: Client) -> bool:
+    """Whether a client is connected, as far as it has noticed."""
+    return bool(client.status == "running")
+
+
+def count_workers(client: Client) -> int | None:
+    """Number of workers; None where the scheduler does not answer within a second."""
+    scheduler = client.scheduler
+    if scheduler is None or not is_running(client):
+        return None
+    try:
+        return int(client.sync(scheduler.identity, n_workers=0, callback_timeout=ANSWER_SECONDS)["n_workers"])
+    except (OSError, RuntimeError):  # RuntimeError: the client's loop was closed meanwhile
+        return None
+
+
+def compute(client: Client, graph: dict[Hashable, Any], keys: Sequence[Hashable]) -> list[Any]:
+    """Compute the values of some keys of a graph, and leave nothing of it behind.
+
+    Raises
+    ------
+    LostError
+        The scheduler or all workers went away.
+    Exception
+        Whatever a task raised.
+    """
+    from distributed import CancelledError
+    from distributed.client import ClosedClientError
+
+    futures: list[Any] = []
+    try:
+        futures = client.get(graph, list(keys), sync=False)
+        return _gather(client, futures)
+    except (CancelledError, ClosedClientError, OSError, RuntimeError) as error:
+        if is_running(client) and any(future.status == "error" for future in futures):
+            raise
+        raise LostError(_reason(error)) from error
+    finally:
+        for future in futures:
+            future.release()
+
+
+def _reason(error: BaseException) -> str:
+    """Why work was cancelled, in one line and without naming tasks."""
+    reason = getattr(error, "reason", None)
+    text = str(reason).replace("-", " ") if reason else str(error)
+    return next(iter(text.splitlines()), type(error).__name__)
+
+
+def _gather(client: Client, futures: list[Any]) -> list[Any]:
+    """Wait for values, for as long as somebody works on them."""
+    gathering = asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), client.loop.asyncio_loop)
+    lost_since = None
+    try:
+        while True:
+            try:
+                return list(gathering.result(timeout=ANSWER_SECONDS))
+            except TimeoutError:
+                if gathering.done():
+                    raise
+            workers = count_workers(client)
+            if workers:
+                lost_since = None
+                continue
+            lost_since = lost_since or monotonic()
+            if monotonic() - lost_since > PATIENCE_SECONDS:
+                raise LostError("it has no workers" if workers == 0 else "it does not answer")
+    finally:
+        gathering.cancel()
+
+
+def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> LocalCluster:
+    from dask import config
+    from distributed import LocalCluster
+    from distributed.scheduler import DEFAULT_EXTENSIONS as SCHEDULER_EXTENSIONS
+    from distributed.worker import DEFAULT_EXTENSIONS as WORKER_EXTENSIONS
+
+    logger.info("starting a local cluster of %d workers", workers)
+    with config.set(_SHORT_LOGS):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            memory_limit="auto" if memory_limit is None else memory_limit,
+            scheduler_kwargs={"extensions": _without_spans(SCHEDULER_EXTENSIONS)},
+            extensions=_without_spans(WORKER_EXTENSIONS),
+            loop=loop,
+        )
+
+
+def _without_spans(extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the history of all graphs ever computed, which grows for as long as a scheduler lives."""
+    return {name: extension for name, extension in extensions.items() if name != "spans"}
+
+
+def _client_of(place: str | LocalCluster, seconds: float, **keywords: Any) -> Client:
+    from dask import config
+    from distributed import Client
+
+    deadline = monotonic() + seconds
+    with config.set(_SHORT_LOGS):
+        # Other users of Dask in this process keep their own default.
+        client = Client(place, set_as_default=False, timeout=seconds, **keywords)
+    while not count_workers(client):
+        # Without a worker a batch would wait for ever.
+        if monotonic() > deadline:
+            _close(client)
+            raise TimeoutError(f"no worker within {seconds:g} s")
+        sleep(0.05)
+    return client
+
+
+def _close(end: Client | LocalCluster | None) -> None:
+    if end is None:
+        return
+    try:
+        end.close(timeout=CLOSE_SECONDS)
+    except (OSError, RuntimeError) as error:
+        logger.debug("%s was not closed in order: %s", type(end).__name__, error)
+
+
+class _LoopThread:
+    """An event loop in a thread of its own: that of a client that fails to connect, or dies, would run on for ever."""
+
+    def __init__(self) -> None:
+        self._ready = Event()
+        self._thread = Thread(target=lambda: asyncio.run(self._wait()), name="dask-loop", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    async def _wait(self) -> None:
+        from tornado.ioloop import IOLoop
+
+        self.loop = IOLoop.current()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+
+    def close(self) -> None:
+        self.loop.add_callback(self._stop.set)
+        self._thread.join(timeout=CLOSE_SECONDS)
