@@ -184,7 +184,7 @@ import os, sys
 from pathlib import Path
 from tests.alerts.makers import stand_in
 from xmatch_hats import cli
-from xmatch_hats.alerts.pipeline import run_alerts
+from xmatch_hats.step.files import run_alerts
 from xmatch_hats.cli import app
 
 folder, number = Path(sys.argv[1]), int(sys.argv[2])

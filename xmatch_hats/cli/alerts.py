@@ -17,8 +17,8 @@ from xmatch_hats.cli.console import note
 from xmatch_hats.cli.options import CatalogsOption, SchedulerOption, WorkersOption, parse_targets
 
 if TYPE_CHECKING:
-    from xmatch_hats.alerts.pipeline import AlertsReport
     from xmatch_hats.matching.crossmatcher import CatalogTarget
+    from xmatch_hats.step.files import AlertsReport
 
 
 CLUSTER_FROM_BYTES = 256 << 20
@@ -62,9 +62,9 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
 
     Example: xmatch-hats alerts ./packets --catalog ./allwise --out ./matched
     """
-    from xmatch_hats.alerts.pipeline import run_alerts
     from xmatch_hats.alerts.sources import is_small
     from xmatch_hats.matching.crossmatcher import Crossmatcher
+    from xmatch_hats.step.files import run_alerts
 
     targets = [_with_columns(target) for target in parse_targets(catalog, radius_arcsec=radius)]
     if workers is None and scheduler is None and is_small(packets, CLUSTER_FROM_BYTES):

@@ -18,9 +18,12 @@ from xmatch_hats.cli import PROGRAM
 from xmatch_hats.cli.alerts import alerts
 from xmatch_hats.cli.catalog import catalog
 from xmatch_hats.cli.cone import box, cone
+from xmatch_hats.cli.db import db
+from xmatch_hats.cli.dead_letters import dead_letters
 from xmatch_hats.cli.demo import demo
 from xmatch_hats.cli.match import match
 from xmatch_hats.cli.options import NumericArgs
+from xmatch_hats.cli.run import run as run_step
 from xmatch_hats.errors import XmatchError
 
 app = typer.Typer(
@@ -51,7 +54,10 @@ app.command()(alerts)
 app.command(cls=NumericArgs)(match)
 app.command(cls=NumericArgs)(cone)
 app.command(cls=NumericArgs)(box)
+app.command("run")(run_step)
 app.add_typer(catalog, name="catalog")
+app.add_typer(db, name="db")
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def run(args: list[str] | None = None) -> int:

@@ -218,8 +218,8 @@ class _Tour:
         return exposure, written
 
     def _match(self, copy: LocalCopy, written: WrittenPackets) -> None:
-        from xmatch_hats.alerts.pipeline import run_alerts
         from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
+        from xmatch_hats.step.files import run_alerts
 
         columns = copy.definition.xmatch_columns if copy.definition else None
         target = CatalogTarget(copy, name=CATALOG, radius_arcsec=RADIUS_ARCSEC, columns=columns)

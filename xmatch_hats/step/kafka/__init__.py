@@ -1,0 +1,1 @@
+"""Kafka at both ends of the loop."""

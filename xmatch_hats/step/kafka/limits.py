@@ -1,0 +1,60 @@
+"""How large a batch of records may be: what the broker says of a topic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from xmatch_hats.step.kafka.producing import OutputTopics
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = 5.0
+_BATCH_BYTES = 1_000_000
+"""librdkafka's own default."""
+_OF_PRODUCERS = ("transactional.id", "transaction.timeout.ms", "enable.idempotence")
+
+
+def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> dict[str, Any]:
+    """Have a producer make no batch of records that a topic would refuse, though every message of it is small enough.
+
+    A refused batch is tried again message by message, and what was sent behind it has overtaken it by then. A broker
+    that does not tell the limits of its topics leaves the producer as it is.
+
+    Parameters
+    ----------
+    conf : dict
+        Of the producer.
+    topics : OutputTopics
+
+    Returns
+    -------
+    dict
+    """
+    plain = {name: value for name, value in conf.items() if name not in _OF_PRODUCERS and not callable(value)}
+    largest = int(conf.get("batch.size", _BATCH_BYTES))
+    for topic, limit in _limits(AdminClient(plain), (topics.alerts, topics.dead_letters)):
+        if limit < largest:
+            logger.info("%s takes %d bytes at once: batches are made no larger", topic, limit)
+            largest = limit
+    return conf | {"batch.size": largest}
+
+
+def _limits(admin: AdminClient, topics: Iterable[str]) -> Iterator[tuple[str, int]]:
+    try:
+        cluster = admin.list_topics(timeout=_TIMEOUT)
+    except KafkaException:
+        return
+    if cluster.controller_id not in cluster.brokers:
+        # There is nobody to ask.
+        return
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    for resource, answer in admin.describe_configs(resources, request_timeout=_TIMEOUT).items():
+        try:
+            yield resource.name, int(answer.result()["max.message.bytes"].value)
+        except (KafkaException, KeyError, TypeError, ValueError) as error:
+            logger.debug("%s: its largest message is not known: %s", resource.name, error)

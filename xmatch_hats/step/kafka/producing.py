@@ -1,0 +1,214 @@
+"""Producing a batch: every message confirmed, and those that a topic cannot hold found out one by one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
+
+from xmatch_hats.errors import BrokerError, PacketError
+from xmatch_hats.step.flight import Delivery, ErrorPolicy, Fate, Flight
+from xmatch_hats.step.kafka.connection import serve
+from xmatch_hats.step.kafka.messages import Outgoing, alert_message, bare, dead_letter, without_value
+from xmatch_hats.step.waiting import AbandonedError, Stop
+
+logger = logging.getLogger(__name__)
+
+_SLICE = 0.1
+_SAY_AFTER = 5.0
+_TOO_LARGE = frozenset(
+    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}
+)
+_TAKEN_ALONG = frozenset({KafkaError._STATE, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+
+
+class TooLargeError(PacketError):
+    """A packet that is larger than its topic takes."""
+
+
+@dataclass(frozen=True)
+class OutputTopics:
+    """Where messages go."""
+
+    alerts: str
+    dead_letters: str
+
+
+@dataclass(eq=False)
+class _Item:
+    """One message of a batch until it is confirmed."""
+
+    fate: Fate
+    error: PacketError | None
+    """Why it is a dead letter."""
+    message: Outgoing
+    confirmed: bool = False
+    failure: KafkaError | None = None
+    alone: bool = False
+    """Whether it has been tried by itself: a broker refuses all that came with a message that is too large."""
+
+
+@dataclass
+class Shipment:
+    """A batch as it is produced; it remembers what is confirmed when it has to be tried again."""
+
+    flight: Flight
+    policy: ErrorPolicy
+    delivery: Delivery = field(default_factory=Delivery)
+    items: list[_Item] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for fate in self.flight.fates:
+            if fate.error is None:
+                self.items.append(_Item(fate, None, alert_message(fate)))
+            else:
+                self.refuse(fate, fate.error)
+
+    def refuse(self, fate: Fate, error: PacketError) -> None:
+        """Make a dead letter of a message, or skip it, as the policy has it."""
+        fate.refuse(error)
+        if self.policy.sets_aside(fate.message, error):
+            self.items.append(_Item(fate, error, dead_letter(fate, error)))
+        else:
+            logger.warning("skipped %s: %s", fate.message.place, error)
+            self.delivery.account(fate.message.account).skipped += 1
+
+    @property
+    def outstanding(self) -> list[_Item]:
+        """What is not confirmed."""
+        return [item for item in self.items if not item.confirmed]
+
+    def forget_confirmations(self) -> None:
+        """Begin anew: an aborted transaction has delivered nothing."""
+        for item in self.items:
+            item.confirmed, item.failure = False, None
+
+    def finish(self) -> Delivery:
+        """Count what was confirmed."""
+        for item in self.items:
+            size = len(item.message.value or b"")
+            self.delivery.bytes_out += size
+            if item.error is None:
+                self.delivery.account(item.fate.message.account).out += 1
+            else:
+                self.delivery.count_dead(item.fate, item.error)
+                logger.warning("dead letter %s: %s", item.fate.message.place, item.error)
+        return self.delivery
+
+
+class Shipper:
+    """Produces shipments with a producer.
+
+    Parameters
+    ----------
+    producer : confluent_kafka.Producer
+    topics : OutputTopics
+    stop : Stop
+    """
+
+    def __init__(self, producer: Producer, topics: OutputTopics, stop: Stop) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._stop = stop
+
+    def produce(self, items: Iterable[_Item]) -> None:
+        """Hand messages to the producer, in order; those that are to travel alone are confirmed one by one."""
+        for item in items:
+            item.failure = None
+            topic = self._topics.alerts if item.error is None else self._topics.dead_letters
+            if item.alone:
+                self.flush()
+            while not self._try(topic, item):
+                serve(lambda: self._producer.poll(_SLICE))
+                self._check_stop()
+            if item.alone:
+                self.flush()
+            serve(lambda: self._producer.poll(0))
+
+    def _try(self, topic: str, item: _Item) -> bool:
+        message = item.message
+        try:
+            self._producer.produce(
+                topic, message.value, message.key, headers=message.headers, on_delivery=_confirmation(item)
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            item.failure = error.args[0]
+        return True
+
+    def flush(self) -> None:
+        """Wait until every message has been confirmed or refused.
+
+        Raises
+        ------
+        AbandonedError
+            The run is made to end.
+        KafkaException
+            The producer has failed for good.
+        """
+        since = time.monotonic()
+        said = False
+        while serve(lambda: self._producer.flush(_SLICE)):
+            self._check_stop()
+            if not said and time.monotonic() - since > _SAY_AFTER:
+                said = True
+                logger.warning("waiting for output: the broker has not confirmed what was sent")
+        if said:
+            logger.warning("output works again after %.1f s", time.monotonic() - since)
+
+    def _check_stop(self) -> None:
+        if self._stop.abandoned.is_set():
+            raise AbandonedError("given up while waiting for output")
+
+    def sift(self, shipment: Shipment) -> None:
+        """Look through what was not confirmed, and prepare for the next try.
+
+        A message that was refused for its size travels alone next time, since a broker refuses all that came with it.
+        Refused alone, it becomes a dead letter, and a dead letter leaves its value behind, and what else it came with.
+
+        Raises
+        ------
+        BrokerError
+            Messages failed for a reason that is not theirs.
+        """
+        failed = [item for item in shipment.outstanding if item.failure is not None]
+        refused = [item for item in failed if item.failure is not None and item.failure.code() in _TOO_LARGE]
+        for item in failed:
+            # In a transaction, one that is refused takes all that follow with it.
+            if item not in refused and not (refused and item.failure and item.failure.code() in _TAKEN_ALONG):
+                reason = item.failure.str() if item.failure else ""
+                raise BrokerError(f"messages are refused: {reason}", place="PRODUCER_SERVER")
+        for item in refused:
+            if item.alone:
+                self._give_up(shipment, item)
+            else:
+                item.alone = True
+
+    def _give_up(self, shipment: Shipment, item: _Item) -> None:
+        reason = item.failure.str() if item.failure is not None else "too large"
+        if item.error is None:
+            shipment.items.remove(item)
+            size = len(item.message.value or b"")
+            error = TooLargeError(
+                f"cannot be produced: its {size} bytes are refused by {self._topics.alerts}: {reason}"
+            )
+            shipment.refuse(item.fate, error)
+        elif item.message.value is not None:
+            item.message = without_value(item.message)
+        elif not item.message.is_bare:
+            item.message = bare(item.message)
+        else:
+            raise BrokerError(f"a dead letter's headers are refused: {reason}", place=self._topics.dead_letters)
+
+
+def _confirmation(item: _Item) -> Callable[[KafkaError | None, KafkaMessage], None]:
+    def confirm(error: KafkaError | None, _message: Any) -> None:
+        item.confirmed, item.failure = error is None, error
+
+    return confirm

@@ -1,0 +1,1 @@
+"""What watches a running step: health checks, metrics, logs."""
