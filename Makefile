@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint types pytest campaign clean
+.PHONY: run test lint types pytest campaign kafka postgres clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ pytest: $(STAMP)
 # Every claim at full size; writes campaign/REPORT.md.
 campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign
+
+# A real broker and a real database on loopback until Ctrl-C; they print what to set to use them.
+kafka postgres: $(STAMP)
+	@$(BIN)/python -m tests.services.$@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
