@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from xmatch_hats.catalogs.copy import LocalCopy
     from xmatch_hats.matching.crossmatcher import CatalogTarget
+    from xmatch_hats.matching.scheduling import Scheduler
 
 CatalogsOption = Annotated[
     list[str],
@@ -35,6 +36,14 @@ WorkersOption = Annotated[
 ]
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to work on.")
+]
+TlsOption = Annotated[
+    tuple[Path, Path, Path] | None,
+    typer.Option(
+        "--tls",
+        metavar="CA CERT KEY",
+        help="PEM files for a scheduler at tls://: its authority, a certificate, its key.",
+    ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
@@ -144,6 +153,22 @@ def parse_targets(
             f"two catalogues are named {twice[0]}", place="--catalog", hint="tell them apart: --catalog NAME=DIR"
         )
     return targets
+
+
+def make_scheduler(address: str | None, workers: int | None, tls: tuple[Path, Path, Path] | None) -> Scheduler:
+    """Make what the options ``--scheduler``, ``--workers`` and ``--tls`` mean; the caller closes it.
+
+    Raises
+    ------
+    UsageError
+        They do not go together.
+    ConfigError
+        A file of ``--tls`` cannot be used.
+    """
+    from xmatch_hats.matching.scheduling import Scheduler
+    from xmatch_hats.matching.tls import TlsFiles
+
+    return Scheduler(address=address, workers=workers, tls=None if tls is None else TlsFiles.of(*tls))
 
 
 def split_columns(values: Sequence[str] | None) -> list[str] | None:

@@ -136,15 +136,16 @@ def stopping(seconds: float = 8.0) -> Iterator[Stop]:
     from xmatch_hats.step.waiting import Stop
 
     stop = Stop()
-    # The loop keeps to the bound itself; this is for a loop that does not come to its turn.
-    bound = Timer(seconds + 0.5, stop.abandoned.set)
-    bound.daemon = True
+    # The run keeps to the bound itself, and these are for one that hangs: it is repeated from its last commit.
+    bounds = [Timer(seconds + 0.5, stop.abandoned.set), Timer(seconds + 1.5, os._exit, (0,))]
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.requested.is_set():
             os._exit(128 + number)
         stop.requested.set()
-        bound.start()
+        for bound in bounds:
+            bound.daemon = True
+            bound.start()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -141,7 +141,8 @@ class Scheduler:
             return clusters.compute(client, graph, keys)
         except LostError as error:
             self._drop(client)
-            raise self._failure(f"the Dask scheduler was lost: {error}") from error
+            what = "it was closed meanwhile" if self._closed else f"the Dask scheduler was lost: {error}"
+            raise self._failure(what) from error
         except (KilledWorker, NoValidWorkerError, ImportError, RuntimeError) as error:
             failure = self._of_the_cluster(error)
             if failure is None:
@@ -163,7 +164,10 @@ class Scheduler:
         return 0 if client is None else clusters.count_workers(client) or 0
 
     def close(self) -> None:
-        """Close the client and the cluster that were started here, if any; graphs that run on them fail."""
+        """Close the client and the cluster that were started here, if any; graphs that run on them fail.
+
+        May be called from any thread; it waits for a connection that is being made.
+        """
         self._closed = True
         self._drop()
 
@@ -268,7 +272,7 @@ def _check_address(address: str | None, tls: TlsFiles | None) -> None:
         raise UsageError(
             f"{address!r} is not the address of a Dask scheduler", hint="write tcp://HOST:PORT", value=address
         )
-    is_encrypted = address is not None and address.startswith("tls://")
+    is_encrypted = address is not None and address.startswith(("tls://", "wss://"))
     if tls is not None and not is_encrypted:
         raise UsageError(
             "TLS files are for a scheduler whose address begins with tls://", place=address, hint="leave them out"

@@ -84,7 +84,7 @@ class StatedReader:
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         from dask.tokenize import normalize_token
 
-        return (type(self).__name__, normalize_token(self.reader))
+        return (type(self).__name__, normalize_token(self.reader), self.state)
 
 
 def state_reads(catalog: lsdb.Catalog, state: str) -> lsdb.Catalog:

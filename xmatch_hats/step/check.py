@@ -21,7 +21,7 @@ from xmatch_hats.matching.crossmatcher import Crossmatcher
 from xmatch_hats.matching.targets import Target
 from xmatch_hats.step.enrichment import make_enricher, stream_targets, wire_columns
 from xmatch_hats.step.files import FileEnds
-from xmatch_hats.step.kafka.clients import check_clients
+from xmatch_hats.step.kafka.clients import check_consumer, check_metrics, check_producer
 from xmatch_hats.step.kafka.conf import Role, client_conf
 from xmatch_hats.step.reading import stream_reading
 from xmatch_hats.step.run import make_scheduler
@@ -111,7 +111,6 @@ def _complete(settings: StepSettings) -> str:
         FileEnds(PacketSources([str(settings.source)]), str(settings.sink), settings.rejects).places()
         return f"reads {settings.source}, writes {settings.sink}"
     reading = stream_reading(settings)
-    check_clients(settings, reading)
     return (
         f"reads {', '.join(reading.plan.names())} as group {reading.group}, writes {settings.producer_topic} "
         f"{settings.delivery.replace('-', ' ')}, schema {settings.output_schema}; what cannot be used: "
@@ -212,7 +211,9 @@ def _kafka(settings: StepSettings) -> list[Finding]:
 
 
 def _source(settings: StepSettings) -> str:
-    plan = stream_reading(settings).plan
+    reading = stream_reading(settings)
+    plan = reading.plan
+    check_consumer(settings, reading)
     _, found = _ask(settings, "consumer")
     if missing := [name for name in plan.topics if not name.startswith("^") and name not in found.topics]:
         raise ConfigError(f"there is no topic {', '.join(missing)}", place="CONSUMER_TOPICS", hint="make it first")
@@ -224,6 +225,10 @@ def _source(settings: StepSettings) -> str:
 
 def _output(settings: StepSettings, role: Role, topics: dict[str, str]) -> str:
     """Look for the topics that are written to, by their settings."""
+    if role == "metrics":
+        check_metrics(settings)
+    else:
+        check_producer(settings, stream_reading(settings))
     admin, found = _ask(settings, role)
     broker = str(next(iter(found.brokers)))
     makes = _config(admin, ResourceType.BROKER, broker, "auto.create.topics.enable") == "true"
@@ -246,10 +251,7 @@ def _ask(settings: StepSettings, role: Role) -> tuple[AdminClient, ClusterMetada
     place = {"consumer": "CONSUMER_SERVER", "producer": "PRODUCER_SERVER", "metrics": "METRICS_HOST"}[role]
     said: list[KafkaError] = []
     conf = client_conf(settings, role) | {"error_cb": said.append}
-    try:
-        admin = AdminClient(conf)
-    except KafkaException as error:
-        raise ConfigError(f"librdkafka refuses its options: {error.args[0].str()}", place=place) from error
+    admin = AdminClient(conf)
     deadline = time.monotonic() + _TIMEOUT
     while True:
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from xmatch_hats.alerts.framing import MessageReader
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 def run_stream(
@@ -78,10 +81,13 @@ def run_stream(
     try:
         with ExitStack() as stack:
             _run_stream(settings, stop, reading, monitor, stack, watch)
-    except AbandonedError:
+    except AbandonedError as error:
         if not stop.requested.is_set():
             raise
-        logger.warning("told to end while it waited")
+        logger.warning("told to stop: %s", error)
+    finally:
+        # A thread that still waits for something waits for nobody.
+        stop.abandoned.set()
     return monitor.total
 
 
@@ -89,13 +95,13 @@ def _run_stream(
     settings: StepSettings, stop: Stop, reading: Reading, monitor: Monitor, stack: ExitStack, watch: Watcher
 ) -> None:
     _open_watchers(settings, monitor, stack)
-    parts = _Parts(settings, monitor, Waiter(_at_once(stop), settings.retry_interval, on_wait=monitor.on_wait), stack)
+    waiter = Waiter(stop, settings.retry_interval, on_wait=monitor.on_wait)
+    parts = _Parts(settings, monitor, waiter, stop, stack)
     enrichment = parts.enrichment()
     tables = parts.tables()
     # What a run before this one left open is ended here, before its offsets are asked for.
-    sink = parts.sink(reading, stop)
-    waiter = Waiter(stop, settings.retry_interval, on_wait=monitor.on_wait)
-    source = parts.source(reading, sink, waiter)
+    sink = parts.sink(reading)
+    source = parts.source(reading, sink)
     watch = monitor.watcher(watch)
     pipeline = Pipeline(enrichment, sink, waiter, tables=tables, watch=watch)
     loop = Loop(
@@ -108,8 +114,6 @@ def _run_stream(
         monitor.on_beat,
         watch,
     )
-    # A thread that still waits for something when the loop has ended waits for nobody.
-    stack.callback(stop.abandoned.set)
     started = time.monotonic()
     with _noting_failure(monitor):
         loop.run()
@@ -133,7 +137,7 @@ def run_files(settings: StepSettings, stop: Stop) -> AlertsReport:
     with ExitStack() as stack:
         _open_watchers(settings, monitor, stack)
         waiter = Waiter(stop, settings.retry_interval, settings.retries, monitor.on_wait)
-        parts = _Parts(settings, monitor, waiter, stack)
+        parts = _Parts(settings, monitor, waiter, stop, stack)
         enrichment = parts.enrichment()
         tables = parts.tables()
         ends = FileEnds(
@@ -151,11 +155,28 @@ def run_files(settings: StepSettings, stop: Stop) -> AlertsReport:
 class _Parts:
     """Makes the parts of a step; what has to be closed goes on a stack."""
 
-    def __init__(self, settings: StepSettings, monitor: Monitor, waiter: Waiter, stack: ExitStack) -> None:
+    def __init__(self, settings: StepSettings, monitor: Monitor, waiter: Waiter, stop: Stop, stack: ExitStack) -> None:
         self._settings = settings
         self._monitor = monitor
         self._waiter = waiter
+        self._stop = stop
         self._stack = stack
+
+    def _until_done(self, what: str, call: Callable[[], None]) -> None:
+        """Call something until it works, in a thread: the main one must hear of a signal meanwhile."""
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(self._waiter.until_done(what, call))
+            except BaseException as error:  # noqa: BLE001, raised where it can be seen
+                done.set_exception(error)
+
+        Thread(target=run, name=what, daemon=True).start()
+        while not wait([done], _LOOK_SECONDS).done:
+            if self._stop.requested.is_set():
+                raise AbandonedError(f"given up while waiting for {what}")
+        done.result()
 
     def enrichment(self) -> Enrichment:
         settings, health = self._settings, self._monitor.health
@@ -169,7 +190,7 @@ class _Parts:
             enrichment = Enrichment(matcher, make_output(settings.output_schema), settings.catalog)
             enrichment()
         health.set("catalogue", True)
-        self._waiter.until_done("dask", scheduler.connect)
+        self._until_done("dask", scheduler.connect)
         health.set("dask", True)
         return enrichment
 
@@ -186,7 +207,7 @@ class _Parts:
             store.check()
             store.write_step()
 
-        self._waiter.until_done("database", prepare)
+        self._until_done("database", prepare)
         health.set("database", True)
         return StoreTables(store)
 
@@ -204,7 +225,7 @@ class _Parts:
             self.reader(MESSAGE_LIMITS), open_schemas(settings.schema_dir, url.get_secret_value() if url else None)
         )
 
-    def sink(self, reading: Reading, stop: Stop) -> KafkaSink | TransactionalSink:
+    def sink(self, reading: Reading) -> KafkaSink | TransactionalSink:
         settings, monitor = self._settings, self._monitor
         topics = OutputTopics(str(settings.producer_topic), str(settings.dead_letter_topic))
         policy = ErrorPolicy(settings.error_policy)
@@ -212,15 +233,15 @@ class _Parts:
         sink: KafkaSink | TransactionalSink
         if settings.delivery == "exactly-once":
             conf = producer_conf(settings, transactional_id=reading.transactional_id)
-            sink = TransactionalSink(conf, topics, policy, stop, connection)
+            sink = TransactionalSink(conf, topics, policy, self._stop, connection)
         else:
-            sink = KafkaSink(producer_conf(settings), topics, policy, stop, connection)
+            sink = KafkaSink(producer_conf(settings), topics, policy, self._stop, connection)
         self._stack.callback(sink.close, _CLOSE_SECONDS)
-        self._waiter.until_done("producer", sink.open)
+        self._until_done("producer", sink.open)
         monitor.health.set("producer", True)
         return sink
 
-    def source(self, reading: Reading, sink: KafkaSink | TransactionalSink, waiter: Waiter) -> KafkaSource:
+    def source(self, reading: Reading, sink: KafkaSink | TransactionalSink) -> KafkaSource:
         settings, monitor = self._settings, self._monitor
         source = KafkaSource(
             consumer_conf(
@@ -230,7 +251,7 @@ class _Parts:
                 role=reading.role,
             ),
             reading.plan,
-            waiter,
+            self._waiter,
             span=reading.span,
             until_end=reading.until_end,
             events=SourceEvents(monitor.on_assigned, monitor.on_gap, monitor.metrics.rebalances),
@@ -258,13 +279,6 @@ def _blaming(settings: StepSettings, attribute: str) -> Iterator[None]:
         yield
     except XmatchError as error:
         raise ConfigError(str(error), place=settings.origin(attribute).place) from error
-
-
-def _at_once(stop: Stop) -> Stop:
-    """Make what has not begun end as soon as it is asked to."""
-    early = Stop()
-    early.requested = early.abandoned = stop.requested
-    return early
 
 
 def _make_monitor(settings: StepSettings, *ends: str) -> Monitor:

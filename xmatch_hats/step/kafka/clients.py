@@ -23,13 +23,28 @@ def check_clients(settings: StepSettings, reading: Reading) -> None:
     ConfigError
         librdkafka refuses an option, or what belongs together is not there.
     """
+    check_consumer(settings, reading)
+    check_producer(settings, reading)
+    if settings.metrics_topic is not None:
+        check_metrics(settings)
+
+
+def check_consumer(settings: StepSettings, reading: Reading) -> None:
+    """Make the consumer of a run alone."""
     until_end = reading.until_end or reading.span is not None
     conf = consumer_conf(settings, group=reading.group, until_end=until_end, role=reading.role)
     check_conf(Consumer, conf, settings.origin(f"{reading.role}_conf").place)
+
+
+def check_producer(settings: StepSettings, reading: Reading) -> None:
+    """Make the producer of a run alone."""
     name = reading.transactional_id if settings.delivery == "exactly-once" else None
     check_conf(Producer, producer_conf(settings, transactional_id=name), settings.origin("producer_conf").place)
-    if settings.metrics_topic is not None:
-        check_conf(Producer, client_conf(settings, "metrics"), settings.origin("metrics_conf").place)
+
+
+def check_metrics(settings: StepSettings) -> None:
+    """Make the producer of metrics messages alone."""
+    check_conf(Producer, client_conf(settings, "metrics"), settings.origin("metrics_conf").place)
 
 
 def check_conf(make: Callable[[dict[str, Any]], Any], conf: dict[str, Any], place: str) -> None:

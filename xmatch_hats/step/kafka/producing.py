@@ -50,7 +50,12 @@ class _Item:
     confirmed: bool = False
     failure: KafkaError | None = None
     alone: bool = False
-    """Whether it has been tried by itself: a broker refuses all that came with a message that is too large."""
+    """Whether it is tried by itself: a broker refuses all that came with a message that is too large."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its value."""
+        return len(self.message.value or b"")
 
 
 @dataclass
@@ -91,8 +96,7 @@ class Shipment:
     def finish(self) -> Delivery:
         """Count what was confirmed."""
         for item in self.items:
-            size = len(item.message.value or b"")
-            self.delivery.bytes_out += size
+            self.delivery.bytes_out += item.size
             if item.error is None:
                 self.delivery.account(item.fate.message.account).out += 1
             else:
@@ -109,38 +113,65 @@ class Shipper:
     producer : confluent_kafka.Producer
     topics : OutputTopics
     stop : Stop
+    batch_bytes : int
+        The producer's ``batch.size``: what is larger travels alone.
+    in_transaction : bool, optional
+        Whether all of it fails with the first message that does: what is behind that one is not waited for.
     """
 
-    def __init__(self, producer: Producer, topics: OutputTopics, stop: Stop) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        topics: OutputTopics,
+        stop: Stop,
+        *,
+        batch_bytes: int,
+        in_transaction: bool = False,
+    ) -> None:
         self._producer = producer
         self._topics = topics
         self._stop = stop
+        self._batch_bytes = batch_bytes
+        self._in_transaction = in_transaction
+        self._has_failed = False
 
     def produce(self, items: Iterable[_Item]) -> None:
         """Hand messages to the producer, in order; those that are to travel alone are confirmed one by one."""
         for item in items:
             item.failure = None
-            topic = self._topics.alerts if item.error is None else self._topics.dead_letters
             if item.alone:
                 self.flush()
-            while not self._try(topic, item):
+            while not self._is_over and not self._try(item):
                 serve(lambda: self._producer.poll(_SLICE))
                 self._check_stop()
             if item.alone:
                 self.flush()
             serve(lambda: self._producer.poll(0))
 
-    def _try(self, topic: str, item: _Item) -> bool:
+    @property
+    def _is_over(self) -> bool:
+        return self._in_transaction and self._has_failed
+
+    def _try(self, item: _Item) -> bool:
+        topic = self._topics.alerts if item.error is None else self._topics.dead_letters
         message = item.message
         try:
             self._producer.produce(
-                topic, message.value, message.key, headers=message.headers, on_delivery=_confirmation(item)
+                topic, message.value, message.key, headers=message.headers, on_delivery=self._confirmation(item)
             )
         except BufferError:
             return False
         except KafkaException as error:
             item.failure = error.args[0]
+            self._has_failed = True
         return True
+
+    def _confirmation(self, item: _Item) -> Callable[[KafkaError | None, KafkaMessage], None]:
+        def confirm(error: KafkaError | None, _message: Any) -> None:
+            item.confirmed, item.failure = error is None, error
+            self._has_failed |= error is not None
+
+        return confirm
 
     def flush(self) -> None:
         """Wait until every message has been confirmed or refused.
@@ -154,7 +185,7 @@ class Shipper:
         """
         since = time.monotonic()
         said = False
-        while serve(lambda: self._producer.flush(_SLICE)):
+        while not self._is_over and serve(lambda: self._producer.flush(_SLICE)):
             self._check_stop()
             if not said and time.monotonic() - since > _SAY_AFTER:
                 said = True
@@ -177,26 +208,25 @@ class Shipper:
         BrokerError
             Messages failed for a reason that is not theirs.
         """
-        failed = [item for item in shipment.outstanding if item.failure is not None]
-        refused = [item for item in failed if item.failure is not None and item.failure.code() in _TOO_LARGE]
-        for item in failed:
-            # In a transaction, one that is refused takes all that follow with it.
-            if item not in refused and not (refused and item.failure and item.failure.code() in _TAKEN_ALONG):
-                reason = item.failure.str() if item.failure else ""
-                raise BrokerError(f"messages are refused: {reason}", place="PRODUCER_SERVER")
+        failures = [(item, item.failure) for item in shipment.outstanding if item.failure is not None]
+        refused = [item for item, failure in failures if failure.code() in _TOO_LARGE]
         for item in refused:
-            if item.alone:
+            if item.alone or item.size > self._batch_bytes:
                 self._give_up(shipment, item)
             else:
                 item.alone = True
+        # In a transaction, one that is refused takes all that follow with it.
+        harmless = _TOO_LARGE | _TAKEN_ALONG if refused else _TOO_LARGE
+        for _, failure in failures:
+            if failure.code() not in harmless:
+                raise BrokerError(f"messages are refused: {failure.str()}", place="PRODUCER_SERVER")
 
     def _give_up(self, shipment: Shipment, item: _Item) -> None:
         reason = item.failure.str() if item.failure is not None else "too large"
         if item.error is None:
             shipment.items.remove(item)
-            size = len(item.message.value or b"")
             error = TooLargeError(
-                f"cannot be produced: its {size} bytes are refused by {self._topics.alerts}: {reason}"
+                f"cannot be produced: its {item.size} bytes are refused by {self._topics.alerts}: {reason}"
             )
             shipment.refuse(item.fate, error)
         elif item.message.value is not None:
@@ -205,10 +235,3 @@ class Shipper:
             item.message = bare(item.message)
         else:
             raise BrokerError(f"a dead letter's headers are refused: {reason}", place=self._topics.dead_letters)
-
-
-def _confirmation(item: _Item) -> Callable[[KafkaError | None, KafkaMessage], None]:
-    def confirm(error: KafkaError | None, _message: Any) -> None:
-        item.confirmed, item.failure = error is None, error
-
-    return confirm

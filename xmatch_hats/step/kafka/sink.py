@@ -43,6 +43,7 @@ class KafkaSink:
         self.connection = connection or Connection("producer")
         self._conf = conf | {"error_cb": self.connection.on_error}
         self._producer: Producer | None = None
+        self._batch_bytes = 0
         self._topics = topics
         self._policy = policy
         self._stop = stop
@@ -58,12 +59,13 @@ class KafkaSink:
         """
         if self._producer is not None:
             return
-        producer = Producer(fit_batches(self._conf, self._topics))
+        conf = fit_batches(self._conf, self._topics)
+        producer = Producer(conf)
         try:
             producer.list_topics(timeout=_TIMEOUT)
         except KafkaException as error:
             raise BrokerError(f"does not answer: {error.args[0].str()}", place="PRODUCER_SERVER") from error
-        self._producer = producer
+        self._producer, self._batch_bytes = producer, conf["batch.size"]
         self.connection.is_up()
 
     def deliver(self, flight: Flight, watch: Watcher) -> Delivery:
@@ -74,7 +76,7 @@ class KafkaSink:
         if self._shipment is None or self._shipment.flight is not flight:
             self._shipment = Shipment(flight, self._policy)
         shipment = self._shipment
-        shipper = Shipper(self._producer, self._topics, self._stop)
+        shipper = Shipper(self._producer, self._topics, self._stop, batch_bytes=self._batch_bytes)
         try:
             while waiting := shipment.outstanding:
                 shipper.produce(waiting)

@@ -67,6 +67,7 @@ class TransactionalSink:
         self.group: Membership | None = None
         self._conf = conf | {"error_cb": self.connection.on_error}
         self._producer: Producer | None = None
+        self._batch_bytes = 0
         self._topics = topics
         self._policy = policy
         self._stop = stop
@@ -93,12 +94,13 @@ class TransactionalSink:
         """
         if self._producer is not None:
             return
-        producer = Producer(fit_batches(self._conf, self._topics))
+        conf = fit_batches(self._conf, self._topics)
+        producer = Producer(conf)
         try:
             producer.init_transactions(_TIMEOUT)
         except KafkaException as error:
             raise BrokerError(f"no transactions: {error.args[0].str()}", place="PRODUCER_SERVER") from error
-        self._producer = producer
+        self._producer, self._batch_bytes = producer, conf["batch.size"]
         self.connection.is_up()
 
     def deliver(self, flight: Flight, watch: Watcher) -> Delivery:
@@ -111,7 +113,7 @@ class TransactionalSink:
             self._in_doubt = False
             flight.require_kept()
             while not self._transact(shipment, watch):
-                pass
+                self.open()
         self._shipment, self._in_doubt, self._fenced = None, False, 0
         return shipment.finish()
 
@@ -129,14 +131,15 @@ class TransactionalSink:
         producer, number = self._producer, shipment.flight.number
         assert producer is not None
         shipment.forget_confirmations()
-        shipper = Shipper(producer, self._topics, self._stop)
+        shipper = Shipper(producer, self._topics, self._stop, batch_bytes=self._batch_bytes, in_transaction=True)
         with self._recovering(producer):
             producer.begin_transaction()
             shipper.produce(shipment.items)
             watch("produced", number)
             shipper.flush()
             if shipment.outstanding:
-                self._abort(producer)
+                # One that has refused a message does not get over it: its next transaction may fail from the start.
+                self._drop(producer)
                 shipper.sift(shipment)
                 return False
             watch("flushed", number)

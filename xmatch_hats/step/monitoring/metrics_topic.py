@@ -54,4 +54,5 @@ class MetricsTopic:
 
 
 def _hear(error: KafkaError) -> None:
-    logger.info("metrics: %s", error.str())
+    # librdkafka's own log has it, too.
+    logger.debug("metrics: %s", error.str())
