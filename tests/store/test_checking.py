@@ -66,6 +66,7 @@ def test_a_table_without_its_key_is_named(store, url):
     error = refused(store)
     assert error.message.startswith("the table xmatch cannot take the rows of the step")
     assert "ON CONFLICT" in error.message
+    assert "the key (oid, catid)" in error.hint
 
 
 def test_a_type_that_does_not_fit_is_found(postgresql_url):

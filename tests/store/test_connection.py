@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.store.databases import tables_of
-from tests.store.detections import Detection, expected_tables, facts, wise, write
+from tests.store.detections import Answer, Detection, expected_tables, facts, wise, write
 from xmatch_hats.errors import StoreError
 from xmatch_hats.store.store import Store
 
@@ -64,8 +64,10 @@ def test_a_session_that_ends_within_a_batch_leaves_nothing_of_it(postgresql_url,
     admin.execute(sa.text("LOCK TABLE xmatch IN ACCESS EXCLUSIVE MODE"))
     with ThreadPoolExecutor(1) as thread:
         writing = thread.submit(write, remote, SECOND)
-        wait_until_one_waits(admin)
-        admin.execute(sa.text(END_OUR_SESSIONS))
+        try:
+            wait_until_waiting(postgresql_url, 1)
+        finally:
+            admin.execute(sa.text(END_OUR_SESSIONS))
         with pytest.raises(StoreError, match="terminating connection"):
             writing.result()
     admin.rollback()
@@ -74,12 +76,49 @@ def test_a_session_that_ends_within_a_batch_leaves_nothing_of_it(postgresql_url,
     assert tables_of(postgresql_url) == expected_tables([FIRST, SECOND])
 
 
-def wait_until_one_waits(admin):
+UNSEEN_OBJECT = """
+    INSERT INTO object (oid, ndethist, ncovhist, firstmjd, lastmjd, deltajd, meanra, meandec, step_id_corr,
+        corrected, stellar)
+    VALUES ('ZTF4', 1, 1, 0, 0, 0, 0, 0, '', false, false)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "known", "hold"),
+    [
+        (lambda name: wise(f"J-{name}"), False, UNSEEN_OBJECT),
+        (lambda name: wise(f"J-{name}"), True, "SELECT * FROM allwise WHERE oid_catalog = 'J-ZTF4' FOR UPDATE"),
+        (lambda name: {"gcvs": Answer(int(name[3:]))}, True, "SELECT * FROM xmatch WHERE oid = 'ZTF4' FOR UPDATE"),
+    ],
+    ids=["object", "allwise", "xmatch"],
+)
+def test_steps_never_wait_in_a_circle(postgresql_url, remote, admin, answers, known, hold):
+    # One row is held until both steps wait. Had each taken its rows in the order of its alerts, each would then hold
+    # what the other needs next.
+    stream = [Detection(facts(f"ZTF{number}"), answers(f"ZTF{number}")) for number in range(9)]
+    if known:
+        write(remote, *stream)
+    admin.execute(sa.text(hold))
+    other = Store.open(postgresql_url)
+    with ThreadPoolExecutor(2) as threads:
+        writing = [threads.submit(write, remote, *stream), threads.submit(write, other, *stream[::-1])]
+        try:
+            wait_until_waiting(postgresql_url, 2)
+        finally:
+            admin.rollback()
+        assert [task.result()["xmatch"] for task in writing] == [9, 9]
+    other.close()
+    assert tables_of(postgresql_url) == expected_tables(stream)
+
+
+def wait_until_waiting(url, sessions):
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    deadline = time.monotonic() + 60
-    while not admin.scalar(sa.text(waiting)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    deadline = time.monotonic() + 30
+    # Within one transaction the view would not change.
+    with sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        while connection.scalar(sa.text(waiting)) < sessions:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +143,20 @@ def test_a_server_that_lets_nobody_in_is_told_without_the_password(postgresql_ur
         assert "***" in store.place
         texts = [str(caught.value), repr(caught.value), repr(caught.value.__cause__), repr(store), caplog.text]
         assert not [text for text in texts if password in text]
+
+
+def test_a_database_of_another_encoding(postgresql_url):
+    name = f"{postgresql_url.database}_latin1"
+    with sa.create_engine(postgresql_url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            store = Store.open(postgresql_url.set(database=name))
+            store.init()
+            write(store, Detection(facts("\u00fc"), wise("J1")))
+            with pytest.raises(StoreError, match="has no equivalent in encoding"):
+                write(store, Detection(facts("\u03a9"), wise("J2")))
+            store.close()
+            in_utf8 = postgresql_url.set(database=name).update_query_dict({"client_encoding": "utf8"})
+            assert [row["oid"] for row in tables_of(in_utf8)["object"]] == ["\u00fc"]
+        finally:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
+import threading
+
 import pytest
 import sqlalchemy as sa
 
 from tests.store.databases import execute, in_threads
+from tests.store.detections import Detection, facts, wise, write
 from xmatch_hats.errors import StoreError
 from xmatch_hats.store.store import Store
 
@@ -49,3 +53,31 @@ def test_a_folder_that_is_not_there(tmp_path):
     store = Store.open(f"sqlite:///{tmp_path}/none/tables.db")
     with pytest.raises(StoreError, match="unable to open database file"):
         store.init()
+
+
+def test_a_new_file_lets_readers_in_while_it_is_written(tmp_path):
+    store = Store.open(f"sqlite:///{tmp_path}/tables.db")
+    store.init()
+    write(store, Detection(facts("A"), wise("J1")))
+    reader = sqlite3.connect(tmp_path / "tables.db", timeout=0, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM object").fetchone() == (1,)
+    write(store, Detection(facts("B"), wise("J2")))
+    assert reader.execute("SELECT count(*) FROM object").fetchone() == (1,)
+    reader.execute("COMMIT")
+    assert reader.execute("SELECT count(*) FROM object").fetchone() == (2,)
+    reader.close()
+    store.close()
+
+
+def test_two_writers_of_a_file_wait_for_each_other(tmp_path):
+    store = Store.open(f"sqlite:///{tmp_path}/tables.db")
+    store.init()
+    holder = sqlite3.connect(tmp_path / "tables.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.5, holder.execute, ["COMMIT"])
+    release.start()
+    assert write(store, Detection(facts("A"), wise("J1")))["object"] == 1
+    release.join()
+    holder.close()
+    store.close()

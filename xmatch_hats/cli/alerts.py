@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.cli.console import note
-from xmatch_hats.cli.options import CatalogsOption, SchedulerOption, WorkersOption, parse_targets
+from xmatch_hats.cli.options import (
+    CatalogsOption,
+    SchedulerOption,
+    TlsOption,
+    WorkersOption,
+    make_scheduler,
+    parse_targets,
+)
 
 if TYPE_CHECKING:
     from xmatch_hats.matching.crossmatcher import CatalogTarget
@@ -53,6 +60,7 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
     batch: Annotated[int, typer.Option(min=1, help="Alerts to match at once.")] = 5000,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
+    tls: TlsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object of counts.")] = False,
 ) -> None:
     """Crossmatch ZTF alert packets; the same packets come out, with xmatches.
@@ -69,7 +77,11 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
     targets = [_with_columns(target) for target in parse_targets(catalog, radius_arcsec=radius)]
     if workers is None and scheduler is None and is_small(packets, CLUSTER_FROM_BYTES):
         workers = 0
-    with Crossmatcher(targets, workers=workers, scheduler=scheduler) as crossmatcher, _progress() as advance:
+    with (
+        make_scheduler(scheduler, workers, tls) as where,
+        Crossmatcher(targets, scheduler=where) as crossmatcher,
+        _progress() as advance,
+    ):
         report = run_alerts(packets, crossmatcher, out, rejects, output_schema.value, batch=batch, progress=advance)
     typer.echo(json.dumps(report.to_json()) if as_json else summary(report, out))
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.errors import ConfigError
-
 if TYPE_CHECKING:
     from xmatch_hats.store.store import Store
 
@@ -50,24 +48,10 @@ def check(config: ConfigOption = None) -> None:
 
 @contextmanager
 def _open_store(config: Path | None) -> Iterator[Store]:
+    from xmatch_hats.step.database import open_store
     from xmatch_hats.step.settings import load_settings
-    from xmatch_hats.store.store import Store
-    from xmatch_hats.store.urls import url_from_settings
 
-    settings = load_settings(config)
-    if settings.engine is None:
-        raise ConfigError(
-            "no database is configured", place="ENGINE", hint="set it to postgresql or sqlite, and DB_NAME and the rest"
-        )
-    url = url_from_settings(
-        settings.engine,
-        settings.db_host,
-        settings.db_user,
-        settings.db_password,
-        settings.db_port,
-        settings.db_name,
-    )
-    store = Store.open(url, step_version=settings.step_version)
+    store = open_store(load_settings(config))
     try:
         yield store
     finally:

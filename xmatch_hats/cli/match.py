@@ -16,7 +16,9 @@ from xmatch_hats.cli.options import (
     ColumnsOption,
     OverwriteOption,
     SchedulerOption,
+    TlsOption,
     WorkersOption,
+    make_scheduler,
     parse_targets,
     split_columns,
 )
@@ -63,6 +65,7 @@ def match(  # noqa: PLR0913, options are the arguments of a command
     columns: ColumnsOption = None,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
+    tls: TlsOption = None,
     overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
 ) -> None:
@@ -90,9 +93,8 @@ def match(  # noqa: PLR0913, options are the arguments of a command
 
     with (
         working(f"matching {counted(rows.num_rows, 'position')}"),
-        Crossmatcher(
-            targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius, scheduler=scheduler, workers=workers
-        ) as matcher,
+        make_scheduler(scheduler, workers, tls) as where,
+        Crossmatcher(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius, scheduler=where) as matcher,
     ):
         results = matcher.match(*positions)
     joined = joined_table(rows, results, join=join.value, names=titles)

@@ -78,16 +78,22 @@ def run(  # noqa: PLR0913, options are the arguments of a command
         tell_check(settings, as_json=as_json)
         return
     settings.require_complete()
+    if settings.uses_files:
+        _run_files(settings)
+        return
     with stopping(settings.stop_timeout) as stop:
-        if settings.uses_files:
-            from xmatch_hats.cli.alerts import summary
-            from xmatch_hats.step.run import run_files
+        from xmatch_hats.step.run import run_stream
 
-            typer.echo(summary(run_files(settings, stop), Path(str(settings.sink))))
-        else:
-            from xmatch_hats.step.run import run_stream
+        run_stream(settings, stop)
 
-            run_stream(settings, stop)
+
+def _run_files(settings: StepSettings) -> None:
+    """Run with files at both ends; a signal ends this as it ends any command, and what was written is cleared away."""
+    from xmatch_hats.cli.alerts import summary
+    from xmatch_hats.step.run import run_files
+    from xmatch_hats.step.waiting import Stop
+
+    typer.echo(summary(run_files(settings, Stop()), Path(str(settings.sink))))
 
 
 def read_settings(config: Path | None, **overrides: Any) -> StepSettings:

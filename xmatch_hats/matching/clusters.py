@@ -150,25 +150,22 @@ def _reason(error: BaseException) -> str:
 
 
 def _gather(client: Client, futures: list[Any]) -> list[Any]:
-    """Wait for values, for as long as somebody works on them."""
+    """Wait for values, for as long as somebody works on them; where that fails, releasing the futures ends the rest."""
     gathering = asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), client.loop.asyncio_loop)
     lost_since = None
-    try:
-        while True:
-            try:
-                return list(gathering.result(timeout=ANSWER_SECONDS))
-            except TimeoutError:
-                if gathering.done():
-                    raise
-            workers = count_workers(client)
-            if workers:
-                lost_since = None
-                continue
-            lost_since = lost_since or monotonic()
-            if monotonic() - lost_since > PATIENCE_SECONDS:
-                raise LostError("it has no workers" if workers == 0 else "it does not answer")
-    finally:
-        gathering.cancel()
+    while True:
+        try:
+            return list(gathering.result(timeout=ANSWER_SECONDS))
+        except TimeoutError:
+            if gathering.done():
+                raise
+        workers = count_workers(client)
+        if workers:
+            lost_since = None
+            continue
+        lost_since = lost_since or monotonic()
+        if monotonic() - lost_since > PATIENCE_SECONDS:
+            raise LostError("it has no workers" if workers == 0 else "it does not answer")
 
 
 def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> LocalCluster:

@@ -121,8 +121,8 @@ class Scheduler:
         Raises
         ------
         SystemFailure
-            The scheduler cannot be reached or was lost, has no workers, or workers died of this graph. The same graph
-            may be run again. Errors raised by tasks come as they are.
+            The scheduler cannot be reached or was lost, has no workers, or workers died of this graph. The work may be
+            run again, under new names. Errors raised by tasks come as they are.
         UsageError
             It has been closed.
         """

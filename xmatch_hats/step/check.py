@@ -19,6 +19,7 @@ from xmatch_hats.alerts.sources import PacketSources
 from xmatch_hats.errors import BrokerError, ConfigError, PacketError, XmatchError
 from xmatch_hats.matching.crossmatcher import Crossmatcher
 from xmatch_hats.matching.targets import Target
+from xmatch_hats.step.database import open_store
 from xmatch_hats.step.enrichment import make_enricher, stream_targets, wire_columns
 from xmatch_hats.step.files import FileEnds
 from xmatch_hats.step.kafka.clients import check_consumer, check_metrics, check_producer
@@ -26,7 +27,6 @@ from xmatch_hats.step.kafka.conf import Role, client_conf
 from xmatch_hats.step.reading import stream_reading
 from xmatch_hats.step.run import make_scheduler
 from xmatch_hats.step.settings import describe
-from xmatch_hats.step.tables import open_store
 from xmatch_hats.store.tables import ALL_TABLES
 
 if TYPE_CHECKING:

@@ -240,7 +240,7 @@ class Source(Protocol):
         """Give some messages, at most `limit`, after at most so many seconds."""
 
     def pause(self) -> None:
-        """Give no more messages, but go on being polled."""
+        """Give no more messages, not of partitions that come later either, but go on being polled."""
 
     def resume(self) -> None:
         """Undo `pause`."""

@@ -159,12 +159,10 @@ class Loop:
             time.sleep(POLL_SECONDS / 20)
         now = time.monotonic()
         self._full_since = self._full_since or now
-        is_overfull = now - self._full_since >= _PATIENCE_SECONDS
-        if is_overfull:
-            # Again with every turn, since partitions may have come since.
+        if not self._paused and now - self._full_since >= _PATIENCE_SECONDS:
             self._source.pause()
             self._paused = True
-        if is_overfull or self._settling:
+        if self._paused or self._settling:
             self._take(self._source.poll(1, 0.0))
 
     def _resume(self) -> None:

@@ -21,6 +21,7 @@ from xmatch_hats.errors import ConfigError, XmatchError
 from xmatch_hats.matching.following import FollowingMatcher
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.tls import TlsFiles
+from xmatch_hats.step.database import open_store
 from xmatch_hats.step.decoding import Decoder
 from xmatch_hats.step.enrichment import Enrichment, stream_targets
 from xmatch_hats.step.files import AlertsReport, FileEnds, FileLoop, match_files
@@ -38,7 +39,7 @@ from xmatch_hats.step.monitoring.monitor import Monitor
 from xmatch_hats.step.pipeline import Pipeline
 from xmatch_hats.step.reading import Reading, stream_reading
 from xmatch_hats.step.report import Account
-from xmatch_hats.step.tables import FACT_PATHS, StoreTables, open_store
+from xmatch_hats.step.tables import FACT_PATHS, StoreTables
 from xmatch_hats.step.waiting import AbandonedError, Stop, Waiter
 from xmatch_hats.step.worker import ThreadWorker
 

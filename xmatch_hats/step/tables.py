@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from xmatch_hats.alerts.enrich import Enricher, Matched
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.layout import ROW_COLUMN
-from xmatch_hats.errors import ConfigError
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.targets import Target
 from xmatch_hats.store.facts import AlertFacts, CatalogMatches
 from xmatch_hats.store.store import Store
 from xmatch_hats.store.tables import columns_needed, own_table
-from xmatch_hats.store.urls import url_from_settings
 
 if TYPE_CHECKING:
-    from xmatch_hats.step.settings import StepSettings
+    pass
 
 FACT_PATHS = (
     "candidate.jd",
@@ -31,29 +29,6 @@ FACT_PATHS = (
     "candidate.jdendhist",
 )
 """Fields of a packet that rows are made of, beside its position and names; in the order of `AlertFacts`."""
-
-
-def open_store(settings: StepSettings) -> Store:
-    """Open the database of the settings; nothing connects yet.
-
-    Raises
-    ------
-    ConfigError
-        There is none, or its settings are wrong.
-    """
-    if settings.engine is None:
-        raise ConfigError(
-            "no database is configured", place="ENGINE", hint="set it to postgresql or sqlite, and DB_NAME and the rest"
-        )
-    url = url_from_settings(
-        settings.engine,
-        settings.db_host,
-        settings.db_user,
-        settings.db_password,
-        settings.db_port,
-        settings.db_name,
-    )
-    return Store.open(url, step_version=settings.step_version)
 
 
 class StoreTables:

@@ -92,6 +92,7 @@ def check_statements(connection: Connection, statements: Mapping[str, Insert], p
         compiled = statement.compile(dialect=connection.dialect, column_keys=list(samples))
         order = compiled.positiontup
         parameters = samples if order is None else tuple(samples[column] for column in order)
+        key = ", ".join(table.primary_key.columns.keys())
         try:
             connection.exec_driver_sql(f"EXPLAIN {compiled}", parameters)
         except DBAPIError as error:
@@ -100,8 +101,7 @@ def check_statements(connection: Connection, statements: Mapping[str, Insert], p
             raise StoreError(
                 f"the table {name} cannot take the rows of the step: {explain(error)}",
                 place=place,
-                hint="it needs the key that the contract gives it, columns of fitting types, and the right to INSERT, "
-                "SELECT and UPDATE",
+                hint=f"it needs the key ({key}), columns of fitting types, and the right to INSERT, SELECT and UPDATE",
             ) from error
 
 

@@ -29,6 +29,8 @@ _WAIT_FOR_LOCK_SECONDS = 30
 """SQLite has one writer at a time."""
 _POSTGRESQL_DEFAULTS = {
     "connect_timeout": _CONNECT_SECONDS,
+    # Else the driver would encode names as the database does, and fail on its own where that cannot be.
+    "client_encoding": "utf8",
     # A server that vanished without a word is noticed within a minute, not within the two hours of TCP.
     "keepalives_idle": 20,
     "keepalives_interval": 10,

@@ -94,6 +94,7 @@ class KafkaSource:
         self._release: Release = lambda _accounts, _lost: None
         self._assigned: dict[Partition, None] = {}
         self._joined = False
+        self._paused = False
         self._at_end: set[Partition] = set()
         self._beyond: set[Partition] = set()
         self._renewed = 0.0
@@ -170,7 +171,7 @@ class KafkaSource:
                 self._at_end.add(partition)
                 self._offsets.reach_end(partition, raw.offset())
             return
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:
             raise BrokerError(f"the consumer cannot go on: {error.str()}", place="CONSUMER_SERVER")
         self.connection.on_error(error)
 
@@ -181,10 +182,12 @@ class KafkaSource:
 
     def pause(self) -> None:
         """Give no more messages; what has been fetched is fetched again later."""
+        self._paused = True
         self._consumer.pause([TopicPartition(*partition) for partition in self._assigned])
 
     def resume(self) -> None:
         """Go on, with those partitions that are not finished."""
+        self._paused = False
         self._consumer.resume([TopicPartition(*p) for p in self._assigned if p not in self._beyond])
 
     # Commits are sent without waiting and confirmed by a callback: a broker that is away must not stop the loop.
@@ -281,8 +284,9 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
         self._waiter.until_done("source", lambda: self._offsets.begin(partitions), until_asked=True)
-        if self._span is not None:
-            (consumer.incremental_assign if self._is_incremental else consumer.assign)(partitions)
+        (consumer.incremental_assign if self._is_incremental else consumer.assign)(partitions)
+        # A partition that was here before comes back as it went: paused, if it was.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
         self._assigned |= dict.fromkeys((p.topic, p.partition) for p in partitions)
         self._tell(f"got {len(partitions)} partitions")
 

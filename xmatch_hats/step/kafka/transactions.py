@@ -72,6 +72,7 @@ class TransactionalSink:
         self._policy = policy
         self._stop = stop
         self._shipment: Shipment | None = None
+        self._is_open = False
         self._in_doubt = False
         self._fenced = 0
 
@@ -119,7 +120,7 @@ class TransactionalSink:
 
     def close(self, seconds: float) -> None:
         """Abort what is open, if the broker answers in time; else it ends by itself, or with the next run."""
-        if self._producer is not None and self._shipment is not None:
+        if self._producer is not None and self._is_open:
             self._abort(self._producer, seconds)
         self._producer = None
 
@@ -134,6 +135,7 @@ class TransactionalSink:
         shipper = Shipper(producer, self._topics, self._stop, batch_bytes=self._batch_bytes, in_transaction=True)
         with self._recovering(producer):
             producer.begin_transaction()
+            self._is_open = True
             shipper.produce(shipment.items)
             watch("produced", number)
             shipper.flush()
@@ -147,6 +149,7 @@ class TransactionalSink:
             watch("committing", number)
             self._in_doubt = True
             producer.commit_transaction(_TIMEOUT)
+        self._is_open = False
         watch("committed", number)
         return True
 
@@ -182,11 +185,11 @@ class TransactionalSink:
             logger.warning("a transaction cannot be aborted: %s", error.args[0].str())
             self._drop(producer)
         else:
-            self._in_doubt = False
+            self._in_doubt = self._is_open = False
 
     def _drop(self, producer: Producer) -> None:
         producer.purge()
-        self._producer = None
+        self._producer, self._is_open = None, False
 
     def _member(self, flight: Flight) -> Any:
         """Give the membership under which offsets are committed.
