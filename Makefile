@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests wait for servers half of their time.
+PROCESSES ?= 2
 
 .PHONY: run test lint types pytest campaign kafka postgres clean
 
@@ -24,7 +26,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 pytest: $(STAMP)
-	$(BIN)/pytest -m "not campaign"
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile -m "not campaign"
 
 # Every claim at full size; writes campaign/REPORT.md.
 campaign: $(STAMP)
