@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests wait for servers half of their time.
 PROCESSES ?= 2
 
-.PHONY: run test lint types pytest campaign kafka postgres clean
+.PHONY: run test lint types pytest campaign bench kafka postgres clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ pytest: $(STAMP)
 # Every claim at full size; writes campaign/REPORT.md.
 campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign
+
+# Throughput beside the naive way, on real packets where they are at hand; writes benchmarks/RESULTS.md.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.stream
 
 # A real broker and a real database on loopback until Ctrl-C; they print what to set to use them.
 kafka postgres: $(STAMP)

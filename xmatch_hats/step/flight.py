@@ -237,7 +237,7 @@ class Source(Protocol):
         """
 
     def poll(self, limit: int, seconds: float) -> list[Message]:
-        """Give some messages, at most `limit`, after at most so many seconds."""
+        """Give some messages, at most `limit`, after at most so many seconds; with 0, only look after all else."""
 
     def pause(self) -> None:
         """Give no more messages, not of partitions that come later either, but go on being polled."""

@@ -163,7 +163,7 @@ class Loop:
             self._source.pause()
             self._paused = True
         if self._paused or self._settling:
-            self._take(self._source.poll(1, 0.0))
+            self._source.poll(0, 0.0)
 
     def _resume(self) -> None:
         self._full_since = None
@@ -239,7 +239,7 @@ class Loop:
             self._current.done.wait(POLL_SECONDS)
             self._settle()
             if self._settling:
-                self._source.poll(1, POLL_SECONDS / 10)
+                self._source.poll(0, POLL_SECONDS / 10)
         if self._current is not None:
             logger.warning("batch %d is abandoned uncommitted: it will be done again", self._current.number)
             self._stop.abandoned.set()

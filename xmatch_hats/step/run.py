@@ -183,7 +183,7 @@ class _Parts:
         settings, health = self._settings, self._monitor.health
         scheduler = make_scheduler(settings)
         self._stack.callback(scheduler.close)
-        self._monitor.workers = scheduler.workers_alive
+        self._monitor.workers, self._monitor.connect = scheduler.workers_alive, scheduler.connect
         targets = stream_targets(settings.catalog, with_tables=settings.engine is not None)
         # A catalogue that is not there at the start is a mistake; one that goes later is waited for.
         with _blaming(settings, "catalog"):

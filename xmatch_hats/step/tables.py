@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,6 @@ from xmatch_hats.matching.targets import Target
 from xmatch_hats.store.facts import AlertFacts, CatalogMatches
 from xmatch_hats.store.store import Store
 from xmatch_hats.store.tables import columns_needed, own_table
-
-if TYPE_CHECKING:
-    pass
 
 FACT_PATHS = (
     "candidate.jd",

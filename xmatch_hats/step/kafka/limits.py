@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
+from xmatch_hats.errors import BrokerError
 from xmatch_hats.step.kafka.producing import OutputTopics
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,11 @@ def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> dict[str, Any]:
     Returns
     -------
     dict
+
+    Raises
+    ------
+    BrokerError
+        The broker does not answer.
     """
     plain = {name: value for name, value in conf.items() if name not in _OF_PRODUCERS and not callable(value)}
     largest = int(conf.get("batch.size", _BATCH_BYTES))
@@ -47,8 +53,8 @@ def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> dict[str, Any]:
 def _limits(admin: AdminClient, topics: Iterable[str]) -> Iterator[tuple[str, int]]:
     try:
         cluster = admin.list_topics(timeout=_TIMEOUT)
-    except KafkaException:
-        return
+    except KafkaException as error:
+        raise BrokerError(f"does not answer: {error.args[0].str()}", place="PRODUCER_SERVER") from error
     if cluster.controller_id not in cluster.brokers:
         # There is nobody to ask.
         return

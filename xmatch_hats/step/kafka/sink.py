@@ -16,8 +16,6 @@ from xmatch_hats.step.waiting import Stop
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT = 5.0
-
 
 class KafkaSink:
     """Produces batches.
@@ -60,12 +58,7 @@ class KafkaSink:
         if self._producer is not None:
             return
         conf = fit_batches(self._conf, self._topics)
-        producer = Producer(conf)
-        try:
-            producer.list_topics(timeout=_TIMEOUT)
-        except KafkaException as error:
-            raise BrokerError(f"does not answer: {error.args[0].str()}", place="PRODUCER_SERVER") from error
-        self._producer, self._batch_bytes = producer, conf["batch.size"]
+        self._producer, self._batch_bytes = Producer(conf), conf["batch.size"]
         self.connection.is_up()
 
     def deliver(self, flight: Flight, watch: Watcher) -> Delivery:

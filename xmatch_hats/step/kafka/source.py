@@ -14,7 +14,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from xmatch_hats.errors import BrokerError, PacketError, UsageError
 from xmatch_hats.step.flight import Flight, Message
-from xmatch_hats.step.kafka.connection import Connection
+from xmatch_hats.step.kafka.connection import Connection, serve
 from xmatch_hats.step.kafka.membership import Membership
 from xmatch_hats.step.kafka.messages import LENGTH, KafkaOrigin
 from xmatch_hats.step.kafka.offsets import Offsets, Partition, Span, account_of
@@ -95,6 +95,8 @@ class KafkaSource:
         self._assigned: dict[Partition, None] = {}
         self._joined = False
         self._paused = False
+        self._kept: list[Message] = []
+        """Came when no more were asked for."""
         self._at_end: set[Partition] = set()
         self._beyond: set[Partition] = set()
         self._renewed = 0.0
@@ -116,7 +118,7 @@ class KafkaSource:
     @property
     def finished(self) -> bool:
         """Whether every partition of this member has been read to where it is to be read."""
-        if not self._joined or not (self._until_end or self._span):
+        if not self._joined or self._kept or not (self._until_end or self._span):
             return False
         return all(
             p in self._beyond or self._offsets.is_read(p) or (self._until_end and p in self._at_end)
@@ -131,7 +133,8 @@ class KafkaSource:
             self._subscription.renew()
         self.connection.probe(self._consumer)
         try:
-            received = self._consumer.consume(limit, seconds)
+            # Commits are confirmed, and partitions come and go, in the middle of messages.
+            received = serve(lambda: self._consumer.consume(max(limit - len(self._kept), 1), seconds))
             self._waiter.until_done("source", lambda: self._offsets.find_stops(self._assigned), until_asked=True)
         except KafkaException as error:
             raise BrokerError(f"cannot be read: {error.args[0].str()}", place="CONSUMER_SERVER") from error
@@ -140,7 +143,9 @@ class KafkaSource:
             return []
         if not self.commits:
             self.group.note(self._consumer)
-        return [message for raw in received if (message := self._take(raw)) is not None]
+        self._kept += [message for raw in received if (message := self._take(raw)) is not None]
+        given, self._kept = self._kept[:limit], self._kept[limit:]
+        return given
 
     def _take(self, raw: KafkaMessage) -> Message | None:
         error = raw.error()
@@ -250,6 +255,7 @@ class KafkaSource:
             start = starts.get(account_of(*partition))
             if start is not None:
                 self._offsets.rewind(partition, start)
+                self._forget_kept({account_of(*partition)})
                 self._at_end.discard(partition)
                 self._consumer.seek(TopicPartition(*partition, start))
                 if partition in self._beyond:
@@ -298,7 +304,9 @@ class KafkaSource:
 
     def _give_up(self, partitions: list[TopicPartition], *, lost: bool) -> None:
         gone = [(p.topic, p.partition) for p in partitions]
-        self._release({account_of(*partition) for partition in gone}, lost)
+        accounts = {account_of(*partition) for partition in gone}
+        self._forget_kept(accounts)
+        self._release(accounts, lost)
         for partition in gone:
             self._assigned.pop(partition, None)
             self._at_end.discard(partition)
@@ -306,6 +314,9 @@ class KafkaSource:
             self._offsets.forget(partition)
         self._joined = False
         self._tell(f"{'lost' if lost else 'gave up'} {len(partitions)} partitions")
+
+    def _forget_kept(self, accounts: set[str]) -> None:
+        self._kept = [message for message in self._kept if message.account not in accounts]
 
     def _tell(self, what: str) -> None:
         logger.info("rebalance: %s, has %d now", what, len(self._assigned))

@@ -27,6 +27,8 @@ from xmatch_hats.step.waiting import AbandonedError, Stop
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 20.0
+_OPEN_TIMEOUT = 5.0
+"""Nobody can be told to stop in between."""
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
 )
@@ -98,7 +100,7 @@ class TransactionalSink:
         conf = fit_batches(self._conf, self._topics)
         producer = Producer(conf)
         try:
-            producer.init_transactions(_TIMEOUT)
+            producer.init_transactions(_OPEN_TIMEOUT)
         except KafkaException as error:
             raise BrokerError(f"no transactions: {error.args[0].str()}", place="PRODUCER_SERVER") from error
         self._producer, self._batch_bytes = producer, conf["batch.size"]

@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from xmatch_hats.errors import AccountError
+from xmatch_hats.errors import AccountError, XmatchError
 from xmatch_hats.step.flight import Watcher
 from xmatch_hats.step.monitoring.health import Health
 from xmatch_hats.step.monitoring.http import HttpServer
@@ -43,6 +44,8 @@ class Monitor:
     lag, workers, cache : callable
         Give what is looked at now and then: messages that wait by partition, Dask workers (None: no cluster), packets
         whose schema was known and those whose was new.
+    connect : callable
+        Connects to a cluster that has no workers; called in a thread of its own.
     """
 
     def __init__(self, catalogs: Sequence[str], patience: int) -> None:
@@ -54,6 +57,8 @@ class Monitor:
         self.lag: Callable[[], Mapping[str, int]] = dict
         self.workers: Callable[[], int | None] = lambda: None
         self.cache: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.connect: Callable[[], None] = lambda: None
+        self._reviving: Thread | None = None
         self._patience = patience
         self._looked = 0.0
         self._is_working = False
@@ -122,6 +127,16 @@ class Monitor:
         if workers is not None:
             self.metrics.workers(workers)
             self.health.set("dask", workers > 0, "it has no workers")
+        if workers == 0 and not (self._reviving is not None and self._reviving.is_alive()):
+            self._reviving = Thread(target=self._revive, name="revive", daemon=True)
+            self._reviving.start()
+
+    def _revive(self) -> None:
+        # A batch connects anew by itself, but a step that has none would stay cut off.
+        try:
+            self.connect()
+        except XmatchError as error:
+            logger.debug("no workers yet: %s", error)
 
     def on_assigned(self, partitions: set[str]) -> None:
         """Take note of the partitions that this member has; one without any has joined, too."""
