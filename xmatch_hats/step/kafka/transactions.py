@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition, libversion
 
 from xmatch_hats.errors import BrokerError, XmatchError
 from xmatch_hats.step.flight import Delivery, ErrorPolicy, Flight, Watcher
@@ -27,12 +28,16 @@ from xmatch_hats.step.waiting import AbandonedError, Stop
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 20.0
+_OFFSETS_TIMEOUT = 10.0
 _OPEN_TIMEOUT = 5.0
 """Nobody can be told to stop in between."""
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
 )
 _FENCED_TRIES = 3
+# What has lost all its brokers should find them again, not begin anew: a producer that has done so knows its group's
+# coordinator no more. Older versions do not begin anew.
+_KEEP_BROKERS = {"metadata.recovery.strategy": "none"} if libversion()[1] >= 0x020B0000 else {}
 
 
 class FencedError(XmatchError):
@@ -67,7 +72,7 @@ class TransactionalSink:
     ) -> None:
         self.connection = connection or Connection("producer")
         self.group: Membership | None = None
-        self._conf = conf | {"error_cb": self.connection.on_error}
+        self._conf = _KEEP_BROKERS | conf | {"error_cb": self.connection.on_error}
         self._producer: Producer | None = None
         self._batch_bytes = 0
         self._topics = topics
@@ -118,6 +123,7 @@ class TransactionalSink:
             while not self._transact(shipment, watch):
                 self.open()
         self._shipment, self._in_doubt, self._fenced = None, False, 0
+        self.connection.is_up()
         return shipment.finish()
 
     def close(self, seconds: float) -> None:
@@ -147,7 +153,7 @@ class TransactionalSink:
                 shipper.sift(shipment)
                 return False
             watch("flushed", number)
-            producer.send_offsets_to_transaction(_ends(shipment.flight), self._member(shipment.flight), _TIMEOUT)
+            _send_offsets(producer, _ends(shipment.flight), self._member(shipment.flight))
             watch("committing", number)
             self._in_doubt = True
             producer.commit_transaction(_TIMEOUT)
@@ -222,6 +228,31 @@ class TransactionalSink:
         )
         logger.warning("batch %d was %s before its producer failed", flight.number, "committed" if was else "aborted")
         return was
+
+
+def _send_offsets(producer: Producer, offsets: list[TopicPartition], member: Any) -> None:
+    """Make offsets part of the transaction, or fail in time.
+
+    The call's own time-out is not heeded while it looks for a coordinator that is gone, so it may never return; it is
+    left alone then, with its producer, which is fenced by the one that comes next.
+    """
+    outcome: list[KafkaException | None] = []
+
+    def send() -> None:
+        try:
+            producer.send_offsets_to_transaction(offsets, member, _OFFSETS_TIMEOUT)
+        except KafkaException as error:
+            outcome.append(error)
+        else:
+            outcome.append(None)
+
+    sending = Thread(target=send, name="offsets", daemon=True)
+    sending.start()
+    sending.join(_OFFSETS_TIMEOUT)
+    if not outcome:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the group's coordinator does not answer"))
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def _ends(flight: Flight) -> list[TopicPartition]:

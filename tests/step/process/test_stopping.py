@@ -1,0 +1,140 @@
+"""A step that is told to stop, whatever it is doing: it ends in good order, and the next one goes on."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.step.process.course import SPILL, Course
+from tests.step.process.steps import Mark
+
+DELIVERIES = ["at-least-once", "exactly-once"]
+BOUND = 10.0
+"""Seconds within which a step that is told to stop has ended."""
+NIMBLE = '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 300}'
+"""A member that cannot tell that it leaves is missed soon."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(begin_course, make_stream) -> Course:
+    course = begin_course(make_stream(600, seed=2))
+    course.finish()
+    course.check_tables()
+    return course
+
+
+@pytest.fixture(params=DELIVERIES)
+def course(request, make_course, undisturbed) -> Course:
+    return make_course(like=undisturbed, delivery=request.param)
+
+
+def full_size(*values):
+    """A case for the campaign alone."""
+    return pytest.param(*values, marks=pytest.mark.campaign)
+
+
+once_more = pytest.mark.parametrize("course", ["at-least-once", full_size("exactly-once")], indirect=True)
+"""One delivery will do, and the campaign has both."""
+
+
+def stop(step, number=signal.SIGTERM) -> None:
+    code, _ = step.terminate(number, timeout_s=BOUND)
+    assert code == 0, step.log[-4000:]
+
+
+def check_whole(course: Course, undisturbed: Course) -> int:
+    """Have the rest done and see that everything is there; gives the number of repeats."""
+    course.finish()
+    outputs = course.outputs()
+    outputs.check()
+    assert course.tables() == undisturbed.tables()
+    if course.delivery == "exactly-once":
+        assert outputs.repeats == 0
+    for jump in outputs.jumps():
+        assert jump.alerts <= course.batch + SPILL
+    return outputs.repeats
+
+
+def works(step, batches: int = 2) -> None:
+    step.until(lambda: step.batches >= batches, f"batch {batches}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, full_size(signal.SIGINT)])
+def test_under_load(course, undisturbed, number):
+    step = course.start()
+    works(step)
+    stop(step, number)
+    done = course.committed()
+    outputs = course.outputs()
+    assert 2 * course.batch <= done < len(course.stream.alerts)
+    # What is committed is out, and nothing else is.
+    assert len(set(outputs.numbers)) == len(outputs.numbers) == done
+    assert "gave up 4 partitions" in step.log
+    assert check_whole(course, undisturbed) == 0
+
+
+@pytest.mark.parametrize("boundary", ["flushed", full_size("matched"), full_size("produced")])
+def test_with_a_batch_that_does_not_end(course, undisturbed, boundary):
+    step = course.start(mark=Mark(boundary, 2), STOP_TIMEOUT="1.5")
+    step.arrives()
+    stop(step)
+    repeats = check_whole(course, undisturbed)
+    assert (repeats > 0) == (course.delivery == "at-least-once" and boundary != "matched")
+
+
+@once_more
+def test_while_the_database_is_down(course, undisturbed, postgres):
+    step = course.start()
+    works(step)
+    postgres.stop()
+    step.says("waiting for database")
+    stop(step)
+    postgres.start()
+    assert check_whole(course, undisturbed) == 0
+
+
+def test_while_the_broker_is_down(course, undisturbed, kafka):
+    step = course.start(CONSUMER_CONF=NIMBLE, STOP_TIMEOUT="2")
+    works(step)
+    kafka.stop(kill=True)
+    step.says("waiting for")
+    stop(step)
+    kafka.start()
+    check_whole(course, undisturbed)
+
+
+@once_more
+def test_at_the_start_while_the_database_is_down(course, undisturbed, postgres):
+    postgres.stop()
+    step = course.start()
+    step.says("waiting for database")
+    stop(step)
+    postgres.start()
+    assert check_whole(course, undisturbed) == 0
+
+
+@pytest.mark.campaign
+def test_at_the_start_while_the_broker_is_down(course, undisturbed, kafka):
+    kafka.stop(kill=True)
+    step = course.start()
+    step.says("waiting for producer")
+    stop(step)
+    kafka.start()
+    assert check_whole(course, undisturbed) == 0
+
+
+@once_more
+@pytest.mark.parametrize("number", [signal.SIGTERM, full_size(signal.SIGINT)])
+def test_a_second_signal_ends_it_at_once(course, undisturbed, postgres, number):
+    step = course.start(CONSUMER_CONF=NIMBLE)
+    works(step)
+    postgres.stop()
+    step.says("waiting for database")
+    step.send(number)
+    step.says("told to stop")
+    code, _ = step.terminate(number, timeout_s=BOUND)
+    assert code == 128 + number
+    assert "abandoned" not in step.log
+    postgres.start()
+    assert check_whole(course, undisturbed) == 0
