@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import http.client
 import json
-from contextlib import closing
 
 import psycopg
 import pytest
@@ -15,7 +13,6 @@ from tests.services.kafka import KafkaBroker
 from tests.services.postgres import Database, connect
 from tests.services.process import MissingComponentError, free_ports
 from tests.services.topics import produce, read_all
-from tests.step.process.steps import Zygote
 from tests.step.running import World
 from xmatch_hats.cli.app import run
 from xmatch_hats.matching import scheduling
@@ -37,15 +34,6 @@ def strict_kafka(kafka_address):
 def world(kafka_address, made: Made) -> World:
     """One for all: a check changes nothing."""
     return World.make(kafka_address, made.copy)
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory):
-    """Forks the command line as processes of their own."""
-    zygote = Zygote(tmp_path_factory.mktemp("steps"))
-    yield zygote
-    zygote.kill_all()
-    zygote.close()
 
 
 @pytest.fixture
@@ -101,16 +89,6 @@ def settings_of(address: str, made: Made) -> dict[str, str]:
         "CATALOG": json.dumps([{"name": "allwise", "path": str(made.copy)}]),
         "WORKERS": "0",
     }
-
-
-def ask_ready(port: int) -> dict[str, str]:
-    """What a step waits for, by component."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        try:
-            connection.request("GET", "/ready")
-            return json.loads(connection.getresponse().read())["waiting_for"]
-        except OSError:
-            return {"http": "nobody listens"}
 
 
 def topics_of(address: str) -> set[str]:
@@ -367,44 +345,6 @@ def test_a_step_that_has_read_everything_exits_with_0(kafka_address, made):
     (message,) = read_all(kafka_address, world.out)
     (alert,) = unpack(message.value)
     assert alert["xmatches"]["allwise"]["AllWISE"] == made.designations[0]
-
-
-@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
-def test_a_step_that_waits_for_its_broker_at_the_start_can_be_stopped(zygote, made, delivery):
-    closed, port = free_ports(2)
-    step = zygote.start(settings_of(f"127.0.0.1:{closed}", made) | {"DELIVERY": delivery, "HTTP_PORT": str(port)})
-    step.until(lambda: set(ask_ready(port)) == {"producer", "joined"}, "the wait for its broker")
-    code, _ = step.terminate()
-    assert code == 0, step.log
-    assert "told to stop: given up while waiting for producer" in step.log
-    assert "Traceback" not in step.log
-
-
-def test_nothing_that_a_process_writes_shows_a_secret(zygote, kafka, world):
-    """Everything is wrong that has a password, and librdkafka says all that it can."""
-    locked = json.dumps({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "debug": "all"})
-    variables = world.environ(
-        CONSUMER_SERVER=kafka.scram["bootstrap.servers"],
-        CONSUMER_KAFKA_USERNAME="alice",
-        CONSUMER_KAFKA_PASSWORD=SECRET,
-        CONSUMER_CONF=locked,
-        PRODUCER_CONF=json.dumps({"ssl.key.password": SECRET}),
-        SCHEMA_REGISTRY_URL=f"http://me:{SECRET}@127.0.0.1:{free_ports(1)[0]}",
-        ENGINE="postgresql",
-        DB_HOST="127.0.0.1",
-        DB_PORT=str(free_ports(1)[0]),
-        DB_NAME="alerts",
-        DB_USER="me",
-        DB_PASSWORD=SECRET,
-        LOG_LEVEL="debug",
-    )
-    step = zygote.start(variables, ["run", "--check"])
-    assert step.wait() == 1, step.log
-    assert "FAIL source" in step.out
-    assert "FAIL database" in step.out
-    assert "FAIL schemas" in step.out
-    assert SECRET not in step.out + step.log
-    assert "Traceback" not in step.out + step.log
 
 
 def test_a_run_without_ends_exits_with_2(capsys):

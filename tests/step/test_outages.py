@@ -63,7 +63,7 @@ def feed(world: World, sky: Sky, part: int) -> None:
     produce(world.address, world.topic, sky.messages[part * THIRD : (part + 1) * THIRD])
 
 
-def wait_for_all(world: World, step: Running, sky: Sky, count: int) -> None:
+def wait_for_all(world: World, step: Running, count: int) -> None:
     with Follower(world.address, world.out) as follower:
         step.until(lambda: len(follower) >= count, f"{count} alerts")
     step.until(lambda: sum(committed(world.address, world.group, world.topic).values()) >= count, "their commit")
@@ -106,7 +106,7 @@ def test_a_database_that_stops_and_starts(make_world, sky, postgres, database):
         with broken(step, "database", "refused", mend=postgres.start):
             feed(world, sky, 1)
         feed(world, sky, 2)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
     assert_all_went_well(world, sky)
     assert_tables(tables_of(url_of(database)), sky.tables)
     assert database["password"] not in step.log
@@ -127,7 +127,7 @@ def test_a_broker_that_stops_and_starts(make_world, sky, kafka, delivery):
         kafka.start()
         started = time.monotonic()
         feed(world, sky, 2)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
         step.until(step.is_ready, "readiness")
         assert time.monotonic() - started < RESUMED_WITHIN_S
         assert "source works again after " in step.log
@@ -177,7 +177,7 @@ def test_a_file_of_the_catalogue_that_cannot_be_read(make_world, sky, copy, dama
         with broken(step, "catalogue", "Npix=", mend=lambda: [_put_back(path) for path in files]):
             feed(world, sky, 1)
         feed(world, sky, 2)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
     assert_all_went_well(world, sky)
 
 
@@ -191,7 +191,7 @@ def test_a_folder_of_the_catalogue_that_is_away(make_world, sky, copy):
         with broken(step, "catalogue", "allwise", mend=lambda: away.rename(copy)):
             feed(world, sky, 1)
         feed(world, sky, 2)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
     assert_all_went_well(world, sky)
 
 
@@ -203,11 +203,8 @@ def test_a_schema_registry_that_is_down(make_world, sky, monkeypatch):
 
     def send(part: int, number: int) -> None:
         alerts = sky.alerts[part * THIRD : (part + 1) * THIRD]
-        produce(
-            world.address,
-            world.topic,
-            [Message(wire(number, bare(alert, SCHEMA)), key=alert["objectId"].encode()) for alert in alerts],
-        )
+        packets = [Message(wire(number, bare(alert, SCHEMA)), alert["objectId"].encode()) for alert in alerts]
+        produce(world.address, world.topic, packets)
 
     with world.running() as step:
         send(0, 7)
@@ -219,7 +216,7 @@ def test_a_schema_registry_that_is_down(make_world, sky, monkeypatch):
         step.until(lambda: step.batches > batches, "another batch")
         with broken(step, "schema registry", "cannot be reached", mend=http.start_again):
             send(2, 8)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
     http.stop()
     assert_all_went_well(world, sky)
     assert "pass-word" not in step.log
@@ -245,14 +242,14 @@ def test_a_worker_of_its_own_cluster_that_is_killed(make_world, sky):
         step.until(lambda: step.batches >= 1, "a batch")
         feed(world, sky, 1)
         os.kill(workers.pop(), signal.SIGKILL)
-        wait_for_all(world, step, sky, 2 * THIRD)
+        wait_for_all(world, step, 2 * THIRD)
         # All at once leave nobody to go on with, until their nannies have started others.
         for worker in workers_of_this_process() - before:
             os.kill(worker, signal.SIGKILL)
         batches = step.batches
         feed(world, sky, 2)
         step.until(lambda: step.batches > batches, "the next batch", RESUMED_WITHIN_S)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
         step.until(step.is_ready, "readiness")
     assert_all_went_well(world, sky)
     assert not workers_of_this_process() - before
@@ -274,7 +271,7 @@ def test_a_scheduler_that_stops_and_starts(make_world, sky, monkeypatch):
             started: list[DaskProcess] = []
             feed(world, sky, 1)
         feed(world, sky, 2)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
     started[0].kill()
     assert_all_went_well(world, sky)
 
@@ -301,7 +298,7 @@ def test_another_version_of_the_catalogue_is_taken_up_between_batches(make_world
         step.says("allwise is now at version new")
         step.until(lambda: len(follower) >= 2 * THIRD, "the second third")
         feed(world, sky, 2)
-        wait_for_all(world, step, sky, 3 * THIRD)
+        wait_for_all(world, step, 3 * THIRD)
         messages = follower.messages
     assert "waiting for" not in step.log
     by_candid = {unpack(message.value)[0]["candid"]: message for message in messages}
@@ -383,7 +380,7 @@ def test_everything_that_can_go_away_under_load(
             step.until(step.is_ready, "readiness")
         done.set()
         feeder.join()
-        wait_for_all(world, step, sky, len(sky.alerts))
+        wait_for_all(world, step, len(sky.alerts))
     messages = read_all(world.address, world.out)
     first = {unpack(message.value)[0]["candid"]: message for message in reversed(messages)}
     record_property("alerts", len(sky.alerts))

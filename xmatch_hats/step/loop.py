@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from xmatch_hats.step.decoding import Decoder
@@ -187,8 +187,7 @@ class Loop:
         if isinstance(flight.error, AbandonedError):
             logger.warning("batch %d is given up: %s", flight.number, flight.error)
             self._source.rewind(flight)
-            if self._next is not None:
-                self._next.drop(flight.starts())
+            self._forget_gathered(flight.starts())
             self._current, self._settling = None, False
             self._watch("abandoned", flight.number)
             return
@@ -206,10 +205,7 @@ class Loop:
 
     def _release(self, accounts: set[str], lost: bool) -> None:
         """Give partitions up: finish what is on its way with them, and forget what has only been gathered."""
-        if self._next is not None:
-            self._next.drop(accounts)
-            if not self._next.starts():
-                self._next = None
+        self._forget_gathered(accounts)
         flight = self._current
         if flight is None or accounts.isdisjoint(flight.starts()):
             return
@@ -218,6 +214,12 @@ class Loop:
             flight.lost = True
         # If they come back, they come back elsewhere: whoever had them meanwhile has moved on.
         flight.drop(accounts)
+
+    def _forget_gathered(self, accounts: Iterable[str]) -> None:
+        if self._next is not None:
+            self._next.drop(accounts)
+            if not self._next.starts():
+                self._next = None
 
     def _finish(self, flight: Flight) -> bool:
         """Wait for a batch whose partitions are asked for, commit it, and tell whether that worked."""

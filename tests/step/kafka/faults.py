@@ -13,18 +13,25 @@ import pytest
 
 from tests.services.mock import MockKafka
 
-PRODUCE, OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP, HEARTBEAT, LIST_OFFSETS = 0, 8, 9, 11, 12, 2
+PRODUCE, OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP = 0, 8, 9, 11
 """Numbers of requests in Kafka's protocol."""
 
 
 class FaultyKafka(MockKafka):
     """A mock cluster of its own for one test, whose broker can be told to refuse."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._cluster = _librdkafka().rd_kafka_handle_mock_cluster(_pointer(self._handle))
+        # Groups need not wait for members that do not come.
+        _librdkafka().rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+
     def refuse(self, request: int, *errors: int) -> None:
         """Answer the next requests of a kind with these errors, one each; 0 lets one pass."""
         codes = (ctypes.c_int * len(errors))(*errors)
-        cluster = _librdkafka().rd_kafka_handle_mock_cluster(_pointer(self._handle))
-        _librdkafka().rd_kafka_mock_push_request_errors_array(cluster, ctypes.c_int16(request), len(errors), codes)
+        _librdkafka().rd_kafka_mock_push_request_errors_array(
+            self._cluster, ctypes.c_int16(request), len(errors), codes
+        )
 
 
 def fail_for_good(client: Any, error: int, reason: str) -> None:
@@ -41,6 +48,7 @@ def _librdkafka() -> ctypes.CDLL:
     library = ctypes.CDLL(mapped[0])
     library.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
     library.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
+    library.rd_kafka_mock_group_initial_rebalance_delay_ms.argtypes = [ctypes.c_void_p, ctypes.c_int32]
     library.rd_kafka_mock_push_request_errors_array.argtypes = [
         ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.c_void_p,
     ]  # fmt: skip

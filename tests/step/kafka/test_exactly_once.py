@@ -186,7 +186,7 @@ def test_a_transaction_that_the_broker_gave_up_is_done_again(step):
     def hold(name: str, number: int) -> None:
         if (name, number) == ("flushed", 2) and not held:
             held.append(number)
-            time.sleep(4)
+            time.sleep(3)
 
     step.watch = hold
     step.run()

@@ -120,14 +120,14 @@ def test_a_batch_that_is_late_for_a_rebalance_is_given_up(members):
 
 def test_a_batch_longer_than_the_longest_pause_between_polls_keeps_its_member(make_stream):
     """The group throws out who does not poll; a batch that computes is no reason not to."""
-    times = {"session.timeout.ms": 6000, "max.poll.interval.ms": 6000}
+    times = {"session.timeout.ms": 2000, "max.poll.interval.ms": 2000}
     limits = BatchLimits(alerts=50, seconds=0.3)
     step = make_stream("exactly-once", 2, matcher=Gate(is_open=False), consumer=times, limits=limits, until_end=False)
     produce(step.address, step.topics[0], alerts(120, 2))
     with step.running():
         step.wait_for(step.matcher.entered.is_set, "a batch is being matched")
         member = step.source.group.metadata
-        step.matcher.open.wait(8)
+        step.matcher.open.wait(4)
         # The batch that computes and the next one, which is full: more is not taken into memory.
         assert step.source.given == 100
         step.matcher.open.set()
@@ -170,3 +170,21 @@ def test_a_static_member_whose_name_another_one_takes_says_so(make_stream):
 
     with pytest.raises(BrokerError, match=r"cannot go on.*group\.instance\.id"):
         run_both()
+
+
+@pytest.mark.parametrize("strategy", ["range", pytest.param("cooperative-sticky", marks=pytest.mark.campaign)])
+def test_steps_that_end_when_all_is_read_do_so_in_a_group_too(make_stream, strategy):
+    consumer = {"partition.assignment.strategy": strategy}
+    limits = BatchLimits(alerts=20, seconds=0.1)
+    first = make_stream("at-least-once", PARTITIONS, consumer=consumer, limits=limits, matcher=Gate(0.05))
+    second = Stream(
+        first.address, first.topics, first.out, first.group, consumer=consumer, limits=limits, matcher=Gate(0.05)
+    )
+    produce(first.address, first.topics[0], alerts(400, PARTITIONS))
+    with first.running():
+        first.wait_for(lambda: first.total.out >= 20, "the first one works")
+        with second.running():
+            wait_until(lambda: first.is_done and second.is_done, "both have ended by themselves")
+    assert first.total.received + second.total.received == 400
+    check(first, 400)
+    assert all_committed(first) == 400

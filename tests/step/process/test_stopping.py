@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 
@@ -101,6 +102,17 @@ def test_while_the_broker_is_down(course, undisturbed, kafka):
     step.says("waiting for")
     stop(step)
     kafka.start()
+    check_whole(course, undisturbed)
+
+
+@pytest.mark.campaign
+def test_while_the_broker_does_not_answer(course, undisturbed, kafka):
+    step = course.start(CONSUMER_CONF=NIMBLE)
+    works(step)
+    kafka.pause()
+    time.sleep(2.0)
+    stop(step)
+    kafka.resume()
     check_whole(course, undisturbed)
 
 

@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from xmatch_hats.errors import BrokerError
 
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
+"""Seconds. Nobody can be told to stop in between."""
 Partition = tuple[str, int]
 
 

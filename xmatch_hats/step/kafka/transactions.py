@@ -35,6 +35,8 @@ _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
 )
 _FENCED_TRIES = 3
+_THROWN_OUT = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION})
+"""The group goes on without this member, or has begun anew."""
 # What has lost all its brokers should find them again, not begin anew: a producer that has done so knows its group's
 # coordinator no more. Older versions do not begin anew.
 _KEEP_BROKERS = {"metadata.recovery.strategy": "none"} if libversion()[1] >= 0x020B0000 else {}
@@ -82,6 +84,7 @@ class TransactionalSink:
         self._is_open = False
         self._in_doubt = False
         self._fenced = 0
+        self._refused = 0
 
     @property
     def consumer(self) -> Membership | None:
@@ -115,7 +118,7 @@ class TransactionalSink:
         """Produce and commit a batch."""
         self.open()
         if self._shipment is None or self._shipment.flight is not flight:
-            self._shipment, self._in_doubt = Shipment(flight, self._policy), False
+            self._shipment, self._in_doubt, self._refused = Shipment(flight, self._policy), False, 0
         shipment = self._shipment
         if not (self._in_doubt and self._was_committed(flight)):
             self._in_doubt = False
@@ -177,6 +180,12 @@ class TransactionalSink:
                         place="TRANSACTIONAL_ID",
                         hint="give each step one of its own",
                     ) from raised
+            elif error.code() in _THROWN_OUT:
+                self._abort(producer)
+                self._refused += 1
+                if self._refused > 1:
+                    # The loop has had time to hear what is lost. If it has not, it may be waiting for this very batch.
+                    raise AbandonedError(f"the group takes no offsets of this member: {error.str()}") from raised
             elif error.txn_requires_abort():
                 self._abort(producer)
             else:
