@@ -224,7 +224,8 @@ def _for_people(broker: KafkaBroker) -> str:
     return f"""Apache Kafka answers at {broker.address}; Ctrl-C stops it and throws its data away.
 
 For the step:
-export CONSUMER_SERVER={broker.address} PRODUCER_SERVER={broker.address} METRICS_HOST={broker.address}
+export CONSUMER_SERVER={broker.address} PRODUCER_SERVER={broker.address}
+export METRICS_HOST={broker.address} METRICS_TOPIC=xmatch_metrics
 
 For the tests, in the place of a broker of their own:
 export XMATCH_HATS_TEST_KAFKA={broker.address}

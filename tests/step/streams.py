@@ -20,10 +20,9 @@ from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.step.decoding import Decoder
 from xmatch_hats.step.flight import ErrorPolicy, nobody
 from xmatch_hats.step.flight import Message as GivenMessage
-from xmatch_hats.step.kafka.producing import OutputTopics
 from xmatch_hats.step.kafka.sink import KafkaSink
 from xmatch_hats.step.kafka.source import KafkaSource, SourceEvents
-from xmatch_hats.step.kafka.topics import TopicPlan
+from xmatch_hats.step.kafka.topics import OutputTopics, TopicPlan
 from xmatch_hats.step.kafka.transactions import TransactionalSink
 from xmatch_hats.step.loop import BatchLimits, Loop
 from xmatch_hats.step.pipeline import Pipeline

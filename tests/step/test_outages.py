@@ -153,6 +153,11 @@ def _replace_by_a_folder(path: Path) -> None:
     (path / "0.parquet").write_bytes(b"nothing")
 
 
+def _replace_by_an_empty_folder(path: Path) -> None:
+    _rename(path)
+    path.mkdir()
+
+
 def _overwrite(path: Path) -> None:
     _rename(path)
     content = _away(path).read_bytes()
@@ -165,7 +170,7 @@ def _put_back(path: Path) -> None:
     _away(path).replace(path)
 
 
-@pytest.mark.parametrize("damage", [_rename, _replace_by_a_folder, _overwrite], ids=["gone", "a folder", "garbage"])
+@pytest.mark.parametrize("damage", [_rename, _replace_by_a_folder, _replace_by_an_empty_folder, _overwrite])
 def test_a_file_of_the_catalogue_that_cannot_be_read(make_world, sky, copy, damage):
     world = make_world(CATALOG=json.dumps([{"name": "allwise", "path": str(copy)}]))
     files = partition_files(copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,9 @@ def read_partition(
         The file is missing, damaged, or has other columns than the catalogue says.
     """
     try:
+        if os.path.isdir(place) and not os.listdir(place):
+            # A partition may be a folder of files; one without any would be read as no rows.
+            raise FileNotFoundError("it is an empty folder")
         frame = reader(pixel, *args, **kwargs)
     except READ_ERRORS as error:
         raise PartitionReadError(

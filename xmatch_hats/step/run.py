@@ -29,9 +29,9 @@ from xmatch_hats.step.flight import ErrorPolicy, Watcher, nobody
 from xmatch_hats.step.kafka.clients import check_clients
 from xmatch_hats.step.kafka.conf import client_conf, consumer_conf, producer_conf
 from xmatch_hats.step.kafka.connection import Connection
-from xmatch_hats.step.kafka.producing import OutputTopics
 from xmatch_hats.step.kafka.sink import KafkaSink
 from xmatch_hats.step.kafka.source import KafkaSource, SourceEvents
+from xmatch_hats.step.kafka.topics import OutputTopics
 from xmatch_hats.step.kafka.transactions import TransactionalSink
 from xmatch_hats.step.loop import BatchLimits, Loop
 from xmatch_hats.step.monitoring.metrics_topic import MetricsTopic
@@ -255,19 +255,27 @@ class _Parts:
             self._waiter,
             span=reading.span,
             until_end=reading.until_end,
-            events=SourceEvents(monitor.on_assigned, monitor.on_gap, monitor.metrics.rebalances),
+            events=SourceEvents(
+                monitor.on_assigned,
+                monitor.on_gap,
+                monitor.metrics.rebalances,
+                monitor.on_joined,
+                monitor.on_thrown_out,
+            ),
             connection=Connection("source", monitor.on_connection("source")),
             commits=not isinstance(sink, TransactionalSink),
         )
         self._stack.callback(source.close, _CLOSE_SECONDS)
         if isinstance(sink, TransactionalSink):
-            sink.consumer = source.consumer
+            sink.group = source.group
         monitor.lag = source.lag
         return source
 
 
 def make_scheduler(settings: StepSettings) -> Scheduler:
     """Make what runs task graphs: a client of a scheduler, a cluster of the step's own, or threads."""
+    if settings.worker_cache_bytes is not None:
+        logger.warning("WORKER_CACHE_BYTES has no effect: the present engine keeps no partitions in memory")
     with _blaming(settings, "dask_scheduler"):
         tls = TlsFiles.of(settings.dask_tls_ca_file, settings.dask_tls_cert, settings.dask_tls_key)
         return Scheduler(address=settings.dask_scheduler, workers=settings.workers, tls=tls)

@@ -80,12 +80,12 @@ class Deaf(confluent_kafka.Producer):
     heard: list[bool]
     """For each commit, whether it is done; those behind the last one are done and heard of."""
     opening = threading.Event()
-    """Held up by it are those that come to replace the first one."""
+    """Until it is set, none comes to replace the first one."""
     made = 0
 
     def init_transactions(self, *arguments):
-        if Deaf.made:
-            Deaf.opening.wait(30)
+        if Deaf.made and not Deaf.opening.is_set():
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
         Deaf.made += 1
         super().init_transactions(*arguments)
 
@@ -124,10 +124,10 @@ def test_a_batch_in_doubt_whose_partitions_are_asked_for_meanwhile(make_stream, 
     step = make_stream("exactly-once", 4, consumer=consumer, limits=limits, until_end=False)
     other = again(step, consumer=consumer, until_end=False, transactional_id=f"{step.group}-other")
     deaf.heard = [is_done]
+    deaf.opening.clear()
     produce(step.address, step.topics[0], alerts(100, 4))
     with step.running():
-        step.wait_for(lambda: not deaf.heard, "the first commit is in doubt")
-        deaf.opening.clear()
+        step.wait_for(lambda: deaf.made == 1 and not deaf.heard, "the first commit is in doubt")
         # The other one's producer must not wait for the same thing.
         made, deaf.made = deaf.made, 0
         with other.running():

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 
-from tests.services.topics import Message, committed, produce, read_all
-from tests.step.streams import Stream, alerts, candids
+from tests.services.topics import Message, committed, create_topic, produce, read_all, settings
+from tests.step.streams import Stream, alerts, candids, wait_until
+from xmatch_hats.step.flight import Chunk, Flight
+from xmatch_hats.step.flight import Message as GivenMessage
 from xmatch_hats.step.kafka.offsets import Span
+from xmatch_hats.step.kafka.source import KafkaSource
+from xmatch_hats.step.kafka.topics import TopicPlan
 from xmatch_hats.step.loop import BatchLimits
+from xmatch_hats.step.waiting import Stop, Waiter
 
 T0 = 1_700_000_000_000
 """Of the first alert, milliseconds since 1970; each comes a second after the last one."""
@@ -107,3 +113,31 @@ def test_a_run_over_dead_letters_does_not_read_what_it_appends(stream):
         assert [letter.header("xmatch.dead.attempts") for letter in found[-30:]] == [attempts] * 30
         assert len(found) == total - 30 * (attempts == "3")
     assert committed(step.address, f"{step.group}.dead", step.dead)[0] >= 60
+
+
+def test_a_batch_that_was_given_up_behind_the_end_of_a_span_is_read_again(kafka_address, topic_name):
+    """Its partitions were done with, and paused."""
+    topic = create_topic(kafka_address, topic_name(), 2)
+    produce(kafka_address, topic, timed(40, 2))
+    conf = {"group.id": topic_name("group"), "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    span = Span(None, T0 + 30_000)
+    source = KafkaSource(settings(kafka_address, **conf), TopicPlan((topic,)), Waiter(Stop()), span=span)
+    source.open(lambda accounts, lost: None)
+
+    def read() -> list[GivenMessage]:
+        found: list[GivenMessage] = []
+        wait_until(lambda: bool(found.extend(source.poll(100, 0.1))) or source.finished, "the end of the span")
+        return found
+
+    try:
+        messages = read()
+        assert sorted(message.origin.timestamp_ms for message in messages) == [T0 + 1000 * i for i in range(30)]
+        flight = Flight(1, [Chunk(messages, Future())])
+        flight.drop({f"{topic}[1]"})
+        source.rewind(flight)
+        assert not source.finished
+        assert [message.number for message in read()] == list(range(15))
+        assert source.settle(flight, at_once=True)
+    finally:
+        source.close(10)
+    assert committed(kafka_address, conf["group.id"], topic) == {0: 15}

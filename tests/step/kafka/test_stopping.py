@@ -21,7 +21,7 @@ def offset(step: Stream) -> int:
     return committed(step.address, step.group, step.topics[0]).get(0, 0)
 
 
-@pytest.mark.parametrize("boundary", ["consumed", "flushed", "committing"])
+@pytest.mark.parametrize("boundary", ["consumed", "committing"])
 def test_the_batch_on_its_way_is_finished_and_committed(stream, boundary):
     step = stream(limits=BatchLimits(alerts=20, seconds=0.3, stop_seconds=20))
     step.watch = lambda name, number: step.stop.requested.set() if (name, number) == (boundary, 2) else None

@@ -163,8 +163,11 @@ def test_a_batch_is_told_to_everybody(monitor, caplog):
 def test_members_without_partitions_have_joined(monitor):
     monitor.health.expect("joined")
     assert waiting(monitor) == {"joined": "not yet"}
+    monitor.on_joined()
     monitor.on_assigned(set())
     assert waiting(monitor) == {}
+    monitor.on_thrown_out()
+    assert "without this member" in waiting(monitor)["joined"]
     assert value(monitor, "assigned_partitions") == 0
     monitor.on_assigned({"ztf[0]", "ztf[1]"})
     assert value(monitor, "assigned_partitions") == 2

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from xmatch_hats.errors import BrokerError
-from xmatch_hats.step.kafka.producing import OutputTopics
+from xmatch_hats.step.kafka.topics import OutputTopics
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,19 @@ _BATCH_BYTES = 1_000_000
 _OF_PRODUCERS = ("transactional.id", "transaction.timeout.ms", "enable.idempotence")
 
 
-def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Capacity:
+    """What topics take."""
+
+    batch_bytes: int
+    """Of a batch of records: the producer's ``batch.size``."""
+    alerts: float = math.inf
+    """Bytes of a message of the topic of alerts."""
+    dead_letters: float = math.inf
+    """The same of dead letters."""
+
+
+def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> tuple[dict[str, Any], Capacity]:
     """Have a producer make no batch of records that a topic would refuse, though every message of it is small enough.
 
     A refused batch is tried again message by message, and what was sent behind it has overtaken it by then. A broker
@@ -35,6 +49,8 @@ def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> dict[str, Any]:
     Returns
     -------
     dict
+    Capacity
+        Without limits where the broker does not tell them, and where compression lets larger messages through.
 
     Raises
     ------
@@ -43,11 +59,15 @@ def fit_batches(conf: dict[str, Any], topics: OutputTopics) -> dict[str, Any]:
     """
     plain = {name: value for name, value in conf.items() if name not in _OF_PRODUCERS and not callable(value)}
     largest = int(conf.get("batch.size", _BATCH_BYTES))
-    for topic, limit in _limits(AdminClient(plain), (topics.alerts, topics.dead_letters)):
+    limits = dict(_limits(AdminClient(plain), (topics.alerts, topics.dead_letters)))
+    for topic, limit in limits.items():
         if limit < largest:
             logger.info("%s takes %d bytes at once: batches are made no larger", topic, limit)
             largest = limit
-    return conf | {"batch.size": largest}
+    if conf.get("compression.type", conf.get("compression.codec", "none")) != "none":
+        limits = {}
+    alerts, dead_letters = (limits.get(topic, math.inf) for topic in (topics.alerts, topics.dead_letters))
+    return conf | {"batch.size": largest}, Capacity(largest, alerts, dead_letters)
 
 
 def _limits(admin: AdminClient, topics: Iterable[str]) -> Iterator[tuple[str, int]]:

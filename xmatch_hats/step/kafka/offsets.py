@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from xmatch_hats.errors import BrokerError
 
-_TIMEOUT = 5.0
+_TIMEOUT = 2.0
 """Seconds. Nobody can be told to stop in between."""
+_GAP_TIMEOUT = 1.0
 Partition = tuple[str, int]
 
 
@@ -52,6 +53,7 @@ class Offsets:
         self._span = span
         self._expected: dict[Partition, int] = {}
         self._stops: dict[Partition, int] = {}
+        self._gaps: dict[Partition, list[tuple[int, int]]] = {}
 
     def begin(self, partitions: list[TopicPartition]) -> None:
         """Prepare for partitions that are taken up; with a span, their starting offsets are set in place.
@@ -105,22 +107,29 @@ class Offsets:
         found = _by_partition(self._consumer.offsets_for_times(asked, _TIMEOUT))
         return {p: offset if offset >= 0 else self._watermarks(p)[1] for p, offset in found.items()}
 
-    def step(self, partition: Partition, offset: int) -> int:
-        """Take note of a message, and tell how many before it were deleted unread.
-
-        Offsets also leave gaps where transactions ended and where topics are compacted; only what lies below the
-        partition's first message was deleted.
-        """
+    def step(self, partition: Partition, offset: int) -> None:
+        """Take note of a message."""
         expected = self._expected.get(partition, offset)
         self._expected[partition] = offset + 1
-        if offset <= expected:
-            return 0
-        try:
-            low = self._watermarks(partition)[0]
-        except KafkaException:
-            # It may have moved on since, so the first message that came is the best that is known.
-            low = offset
-        return max(min(low, offset) - expected, 0)
+        if offset > expected:
+            self._gaps.setdefault(partition, []).append((expected, offset))
+
+    def deleted(self) -> dict[Partition, int]:
+        """Tell how many messages were deleted unread before those that came since the last call.
+
+        Offsets also leave gaps where transactions ended and where topics are compacted; only what lies below the
+        partition's first message was deleted. A broker that does not tell which that is will be asked again.
+        """
+        found: dict[Partition, int] = {}
+        for partition, gaps in list(self._gaps.items()):
+            try:
+                low = self._watermarks(partition, _GAP_TIMEOUT)[0]
+            except KafkaException:
+                break
+            if lost := sum(max(min(low, stop) - start, 0) for start, stop in gaps):
+                found[partition] = lost
+            del self._gaps[partition]
+        return found
 
     def is_beyond(self, partition: Partition, offset: int, timestamp_ms: int) -> bool:
         """Tell whether a message lies behind the span."""
@@ -147,6 +156,7 @@ class Offsets:
     def forget(self, partition: Partition) -> None:
         """Forget a partition that was given up."""
         self._expected.pop(partition, None)
+        self._gaps.pop(partition, None)
 
     def lag(self, partition: Partition) -> int | None:
         """Messages behind the last one, None where the broker has not told yet."""
@@ -156,8 +166,8 @@ class Offsets:
             return None
         return max(int(marks[1]) - expected, 0)
 
-    def _watermarks(self, partition: Partition) -> tuple[int, int]:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), _TIMEOUT)
+    def _watermarks(self, partition: Partition, seconds: float = _TIMEOUT) -> tuple[int, int]:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), seconds)
         return low, high
 
 

@@ -14,7 +14,9 @@ from confluent_kafka import Message as KafkaMessage
 from xmatch_hats.errors import BrokerError, PacketError
 from xmatch_hats.step.flight import Delivery, ErrorPolicy, Fate, Flight
 from xmatch_hats.step.kafka.connection import serve
+from xmatch_hats.step.kafka.limits import Capacity
 from xmatch_hats.step.kafka.messages import Outgoing, alert_message, bare, dead_letter, without_value
+from xmatch_hats.step.kafka.topics import OutputTopics
 from xmatch_hats.step.waiting import AbandonedError, Stop
 
 logger = logging.getLogger(__name__)
@@ -29,14 +31,6 @@ _TAKEN_ALONG = frozenset({KafkaError._STATE, KafkaError._PURGE_QUEUE, KafkaError
 
 class TooLargeError(PacketError):
     """A packet that is larger than its topic takes."""
-
-
-@dataclass(frozen=True)
-class OutputTopics:
-    """Where messages go."""
-
-    alerts: str
-    dead_letters: str
 
 
 @dataclass(eq=False)
@@ -64,21 +58,30 @@ class Shipment:
 
     flight: Flight
     policy: ErrorPolicy
+    capacity: Capacity
     delivery: Delivery = field(default_factory=Delivery)
     items: list[_Item] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for fate in self.flight.fates:
-            if fate.error is None:
-                self.items.append(_Item(fate, None, alert_message(fate)))
-            else:
+            if fate.error is not None:
                 self.refuse(fate, fate.error)
+                continue
+            item = _Item(fate, None, alert_message(fate))
+            if item.size <= self.capacity.alerts:
+                self.items.append(item)
+            else:
+                # The topic would refuse it, and with it all that it came with.
+                self.refuse(fate, _too_large(item, f"its topic takes {self.capacity.alerts:.0f}"))
 
     def refuse(self, fate: Fate, error: PacketError) -> None:
         """Make a dead letter of a message, or skip it, as the policy has it."""
         fate.refuse(error)
         if self.policy.sets_aside(fate.message, error):
-            self.items.append(_Item(fate, error, dead_letter(fate, error)))
+            item = _Item(fate, error, dead_letter(fate, error))
+            if item.size > self.capacity.dead_letters:
+                item.message = without_value(item.message)
+            self.items.append(item)
         else:
             logger.warning("skipped %s: %s", fate.message.place, error)
             self.delivery.account(fate.message.account).skipped += 1
@@ -225,13 +228,14 @@ class Shipper:
         reason = item.failure.str() if item.failure is not None else "too large"
         if item.error is None:
             shipment.items.remove(item)
-            error = TooLargeError(
-                f"cannot be produced: its {item.size} bytes are refused by {self._topics.alerts}: {reason}"
-            )
-            shipment.refuse(item.fate, error)
+            shipment.refuse(item.fate, _too_large(item, f"{self._topics.alerts} refuses it: {reason}"))
         elif item.message.value is not None:
             item.message = without_value(item.message)
         elif not item.message.is_bare:
             item.message = bare(item.message)
         else:
             raise BrokerError(f"a dead letter's headers are refused: {reason}", place=self._topics.dead_letters)
+
+
+def _too_large(item: _Item, why: str) -> TooLargeError:
+    return TooLargeError(f"cannot be produced, {item.size} bytes: {why}")

@@ -10,8 +10,9 @@ from confluent_kafka import KafkaException, Producer
 from xmatch_hats.errors import BrokerError
 from xmatch_hats.step.flight import Delivery, ErrorPolicy, Flight, Watcher
 from xmatch_hats.step.kafka.connection import Connection
-from xmatch_hats.step.kafka.limits import fit_batches
-from xmatch_hats.step.kafka.producing import OutputTopics, Shipment, Shipper
+from xmatch_hats.step.kafka.limits import Capacity, fit_batches
+from xmatch_hats.step.kafka.producing import Shipment, Shipper
+from xmatch_hats.step.kafka.topics import OutputTopics
 from xmatch_hats.step.waiting import Stop
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class KafkaSink:
         self.connection = connection or Connection("producer")
         self._conf = conf | {"error_cb": self.connection.on_error}
         self._producer: Producer | None = None
-        self._batch_bytes = 0
+        self._capacity = Capacity(0)
         self._topics = topics
         self._policy = policy
         self._stop = stop
@@ -57,8 +58,8 @@ class KafkaSink:
         """
         if self._producer is not None:
             return
-        conf = fit_batches(self._conf, self._topics)
-        self._producer, self._batch_bytes = Producer(conf), conf["batch.size"]
+        conf, capacity = fit_batches(self._conf, self._topics)
+        self._producer, self._capacity = Producer(conf), capacity
         self.connection.is_up()
 
     def deliver(self, flight: Flight, watch: Watcher) -> Delivery:
@@ -67,9 +68,9 @@ class KafkaSink:
         self.open()
         assert self._producer is not None
         if self._shipment is None or self._shipment.flight is not flight:
-            self._shipment = Shipment(flight, self._policy)
+            self._shipment = Shipment(flight, self._policy, self._capacity)
         shipment = self._shipment
-        shipper = Shipper(self._producer, self._topics, self._stop, batch_bytes=self._batch_bytes)
+        shipper = Shipper(self._producer, self._topics, self._stop, batch_bytes=self._capacity.batch_bytes)
         try:
             while waiting := shipment.outstanding:
                 shipper.produce(waiting)

@@ -41,6 +41,10 @@ class SourceEvents:
     gap: Callable[[str, int], None] = lambda _partition, _count: None
     """Messages of a partition that were deleted before they were read."""
     rebalanced: Callable[[], None] = lambda: None
+    joined: Callable[[], None] = lambda: None
+    """The group has given this member its partitions, if any."""
+    thrown_out: Callable[[], None] = lambda: None
+    """The group has gone on without this member."""
 
 
 class KafkaSource:
@@ -144,6 +148,7 @@ class KafkaSource:
         if not self.commits:
             self.group.note(self._consumer)
         self._kept += [message for raw in received if (message := self._take(raw)) is not None]
+        self._tell_gaps()
         given, self._kept = self._kept[:limit], self._kept[limit:]
         return given
 
@@ -157,17 +162,17 @@ class KafkaSource:
             return None
         self.connection.is_up()
         offset = raw.offset()
-        if lost := self._offsets.step(partition, offset):
-            logger.warning(
-                "%s: %d messages before offset %d were deleted before they were read",
-                account_of(*partition), lost, offset,
-            )  # fmt: skip
-            self._events.gap(account_of(*partition), lost)
+        self._offsets.step(partition, offset)
         if self._offsets.is_beyond(partition, offset, raw.timestamp()[1]):
             self._finish(partition)
             return None
         self._at_end.discard(partition)
         return _message(raw)
+
+    def _tell_gaps(self) -> None:
+        for partition, lost in self._offsets.deleted().items():
+            logger.warning("%s: %d messages were deleted before they were read", account_of(*partition), lost)
+            self._events.gap(account_of(*partition), lost)
 
     def _hear(self, raw: KafkaMessage, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
@@ -273,11 +278,6 @@ class KafkaSource:
         closing.start()
         closing.join(seconds)
 
-    @property
-    def consumer(self) -> Membership:
-        """The same as `group`."""
-        return self.group
-
     def _subscribe(self, names: Sequence[str]) -> None:
         logger.info("reading topics %s", ", ".join(names))
         try:
@@ -289,7 +289,12 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._joined = True
-        self._waiter.until_done("source", lambda: self._offsets.begin(partitions), until_asked=True)
+        self._events.joined()
+        try:
+            self._waiter.until_done("source", lambda: self._offsets.begin(partitions), until_asked=True)
+        except AbandonedError:
+            # The run is told to end: what it takes up now would be given up at once.
+            return
         (consumer.incremental_assign if self._is_incremental else consumer.assign)(partitions)
         # A partition that was here before comes back as it went: paused, if it was.
         (consumer.pause if self._paused else consumer.resume)(partitions)
@@ -306,6 +311,9 @@ class KafkaSource:
         gone = [(p.topic, p.partition) for p in partitions]
         accounts = {account_of(*partition) for partition in gone}
         self._forget_kept(accounts)
+        if self._is_incremental and not lost and not self.commits:
+            # There the group's new generation has begun before partitions are asked for.
+            self.group.note(self._consumer)
         self._release(accounts, lost)
         for partition in gone:
             self._assigned.pop(partition, None)
@@ -313,6 +321,8 @@ class KafkaSource:
             self._beyond.discard(partition)
             self._offsets.forget(partition)
         self._joined = False
+        if lost:
+            self._events.thrown_out()
         self._tell(f"{'lost' if lost else 'gave up'} {len(partitions)} partitions")
 
     def _forget_kept(self, accounts: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which topics are read: a list, regular expressions, or the daily topics of a survey."""
+"""Which topics are written, and which are read: a list, regular expressions, or the daily topics of a survey."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+
+@dataclass(frozen=True)
+class OutputTopics:
+    """Where messages go."""
+
+    alerts: str
+    dead_letters: str
 
 
 @dataclass(frozen=True)

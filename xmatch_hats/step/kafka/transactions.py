@@ -19,10 +19,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from xmatch_hats.errors import BrokerError, XmatchError
 from xmatch_hats.step.flight import Delivery, ErrorPolicy, Flight, Watcher
 from xmatch_hats.step.kafka.connection import Connection, serve
-from xmatch_hats.step.kafka.limits import fit_batches
+from xmatch_hats.step.kafka.limits import Capacity, fit_batches
 from xmatch_hats.step.kafka.membership import Membership
 from xmatch_hats.step.kafka.offsets import account_of
-from xmatch_hats.step.kafka.producing import OutputTopics, Shipment, Shipper
+from xmatch_hats.step.kafka.producing import Shipment, Shipper
+from xmatch_hats.step.kafka.topics import OutputTopics
 from xmatch_hats.step.waiting import AbandonedError, Stop
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class TransactionalSink:
         self.group: Membership | None = None
         self._conf = _KEEP_BROKERS | conf | {"error_cb": self.connection.on_error}
         self._producer: Producer | None = None
-        self._batch_bytes = 0
+        self._capacity = Capacity(0)
         self._topics = topics
         self._policy = policy
         self._stop = stop
@@ -85,15 +86,6 @@ class TransactionalSink:
         self._in_doubt = False
         self._fenced = 0
         self._refused = 0
-
-    @property
-    def consumer(self) -> Membership | None:
-        """The same as `group`."""
-        return self.group
-
-    @consumer.setter
-    def consumer(self, group: Membership) -> None:
-        self.group = group
 
     def open(self) -> None:
         """Make a producer, and end what one with the same id may have left open.
@@ -105,20 +97,20 @@ class TransactionalSink:
         """
         if self._producer is not None:
             return
-        conf = fit_batches(self._conf, self._topics)
+        conf, capacity = fit_batches(self._conf, self._topics)
         producer = Producer(conf)
         try:
             producer.init_transactions(_OPEN_TIMEOUT)
         except KafkaException as error:
             raise BrokerError(f"no transactions: {error.args[0].str()}", place="PRODUCER_SERVER") from error
-        self._producer, self._batch_bytes = producer, conf["batch.size"]
+        self._producer, self._capacity = producer, capacity
         self.connection.is_up()
 
     def deliver(self, flight: Flight, watch: Watcher) -> Delivery:
         """Produce and commit a batch."""
         self.open()
         if self._shipment is None or self._shipment.flight is not flight:
-            self._shipment, self._in_doubt, self._refused = Shipment(flight, self._policy), False, 0
+            self._shipment, self._in_doubt, self._refused = Shipment(flight, self._policy, self._capacity), False, 0
         shipment = self._shipment
         if not (self._in_doubt and self._was_committed(flight)):
             self._in_doubt = False
@@ -143,7 +135,9 @@ class TransactionalSink:
         producer, number = self._producer, shipment.flight.number
         assert producer is not None
         shipment.forget_confirmations()
-        shipper = Shipper(producer, self._topics, self._stop, batch_bytes=self._batch_bytes, in_transaction=True)
+        shipper = Shipper(
+            producer, self._topics, self._stop, batch_bytes=self._capacity.batch_bytes, in_transaction=True
+        )
         with self._recovering(producer):
             producer.begin_transaction()
             self._is_open = True

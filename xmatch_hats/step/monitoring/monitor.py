@@ -89,6 +89,9 @@ class Monitor:
     def on_wait(self, what: str, why: str, failures: int) -> None:
         """Take note of what is waited for, or, without failures, of what works again."""
         self._beat_worker()
+        if what == "source":
+            # There it is the loop that waits.
+            self.health.beat("loop")
         if failures == 0:
             self.health.set(what, True)
             self.metrics.resumed(what)
@@ -139,9 +142,16 @@ class Monitor:
             logger.debug("no workers yet: %s", error)
 
     def on_assigned(self, partitions: set[str]) -> None:
-        """Take note of the partitions that this member has; one without any has joined, too."""
+        """Take note of the partitions that this member has."""
         self.metrics.assigned(len(partitions))
+
+    def on_joined(self) -> None:
+        """Take note that the group has this member, with partitions or without."""
         self.health.set("joined", True)
+
+    def on_thrown_out(self) -> None:
+        """Take note that the group has gone on without this member."""
+        self.health.set("joined", False, "the group has gone on without this member")
 
     def on_gap(self, partition: str, count: int) -> None:
         """Take note of messages that were deleted before they were read."""
