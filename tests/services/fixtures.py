@@ -74,8 +74,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 
 
 @pytest.fixture(autouse=True)
-def _servers_are_up() -> None:
-    """No test pays for a server that the one before it left stopped."""
+def _servers_are_up() -> Iterator[None]:
+    """No test pays for a server that the one before it left stopped, nor what is made for a whole module."""
+    yield
     for server in _started:
         server.ensure_running()
 

@@ -78,12 +78,3 @@ def begin_course(session_zygote, kafka_address, make_database):
 def make_course(begin_course, zygote):
     """Begin a course whose steps do not outlive the test."""
     return begin_course
-
-
-@pytest.fixture(scope="session")
-def undisturbed(begin_course, make_stream):
-    """A course that nobody disturbs, done."""
-    course = begin_course(make_stream(2000))
-    course.finish()
-    course.check_tables()
-    return course

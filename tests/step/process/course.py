@@ -25,6 +25,11 @@ BATCH = 50
 SPILL = 64
 """Messages by which a batch may exceed what it is to hold: those that come while it waits to be processed."""
 
+LASTING = '{"group.instance.id": "a", "session.timeout.ms": 30000}'
+"""A member that keeps its place in the group: whoever comes after it need not wait until it is missed."""
+NIMBLE = '{"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}'
+"""A member that is missed as soon as brokers commonly allow."""
+
 
 class Stream(Protocol):
     """Alerts, in the order in which they are produced, and the copy that they are matched with."""

@@ -10,11 +10,8 @@ from collections import Counter
 import pytest
 
 from tests.services.follower import Follower
-from tests.step.process.course import SPILL, Course
+from tests.step.process.course import NIMBLE, SPILL, Course
 from tests.step.process.steps import PATIENCE, Step
-
-NIMBLE = '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 300}'
-"""A member that dies is missed soon."""
 
 
 def works(step: Step, batches: int = 1) -> None:
@@ -108,7 +105,7 @@ def test_a_member_that_was_given_up_comes_back(make_group, record_property):
             works(steps[name])
             time.sleep(rng.uniform(0.0, 0.3))
             steps[name].send(signal.SIGSTOP)
-            time.sleep(5.0)
+            time.sleep(9.0)
             steps[name].send(signal.SIGCONT)
         wait_for_the_end(course, steps["a"])
         for step in steps.values():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.step.process.course import BATCH, SPILL, Course
+from tests.step.process.course import BATCH, LASTING, SPILL, Course
 from tests.step.process.steps import Mark
 
 BOUNDARIES = ("consumed", "matched", "stored", "produced", "flushed", "committing", "committed")
@@ -20,8 +20,6 @@ HARMLESS, HARMFUL = ("consumed", "matched", "stored", "committed"), ("flushed", 
 BRINKS = ("stored", "produced", "committing")
 LONGEST_LIFE = 1.5
 """Seconds after which a step that is killed at random is dead; it takes half a second to begin."""
-STATIC = '{"group.instance.id": "a", "session.timeout.ms": 30000}'
-"""A member that keeps its place in the group: whoever comes after it need not wait until it is missed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def kill(course: Course, kind: str, batch: int, rng: random.Random) -> None:
     """Start a step, and kill it."""
     boundary = kind.removeprefix("past ")
     mark = None if kind == "at random" else Mark(boundary, batch, stays=boundary == kind)
-    step = course.start(mark=mark, CONSUMER_CONF=STATIC)
+    step = course.start(mark=mark, CONSUMER_CONF=LASTING)
     if mark is None:
         time.sleep(rng.uniform(0.0, LONGEST_LIFE))
     else:
@@ -63,7 +61,7 @@ def run_killed(course: Course, kills: Kills) -> Counter[str]:
     for kind, batch in zip(kinds, itertools.cycle((1, 2, 1, 3))):
         kill(course, kind, batch, rng)
     assert course.committed() < len(course.stream.alerts), "the stream was over before the last kill"
-    course.finish(CONSUMER_CONF=STATIC)
+    course.finish(CONSUMER_CONF=LASTING)
     return Counter(kinds)
 
 
@@ -97,6 +95,15 @@ def check_killed(course: Course, undisturbed: Course, wanted: Kills, record_prop
     assert course.tables() == undisturbed.tables()
     assert course.committed() == len(course.stream.alerts)
     record_property("seconds", round(time.monotonic() - started, 1))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(begin_course, make_stream):
+    """A course that nobody disturbs, done."""
+    course = begin_course(make_stream(2000))
+    course.finish()
+    course.check_tables()
+    return course
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 
 import pytest
 
-from tests.step.process.course import SPILL, Course
-from tests.step.process.steps import Mark
+from tests.step.process.course import LASTING, SPILL, Course
+from tests.step.process.steps import Mark, Step
 
 DELIVERIES = ["at-least-once", "exactly-once"]
 BOUND = 10.0
 """Seconds within which a step that is told to stop has ended."""
-NIMBLE = '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 300}'
-"""A member that cannot tell that it leaves is missed soon."""
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +38,21 @@ once_more = pytest.mark.parametrize("course", ["at-least-once", full_size("exact
 """One delivery will do, and the campaign has both."""
 
 
-def stop(step, number=signal.SIGTERM) -> None:
-    code, _ = step.terminate(number, timeout_s=BOUND)
-    assert code == 0, step.log[-4000:]
+@pytest.fixture
+def stop(record_property):
+    """Tell a step to end, and see it do so in good order and in time."""
+
+    def tell(step: Step, number: int = signal.SIGTERM) -> None:
+        code, seconds = step.terminate(number, timeout_s=BOUND)
+        record_property("seconds to end", round(seconds, 2))
+        assert code == 0, step.log[-4000:]
+
+    return tell
 
 
 def check_whole(course: Course, undisturbed: Course) -> int:
     """Have the rest done and see that everything is there; gives the number of repeats."""
-    course.finish()
+    course.finish(CONSUMER_CONF=LASTING)
     outputs = course.outputs()
     outputs.check()
     assert course.tables() == undisturbed.tables()
@@ -62,7 +68,7 @@ def works(step, batches: int = 2) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, full_size(signal.SIGINT)])
-def test_under_load(course, undisturbed, number):
+def test_under_load(course, undisturbed, stop, number):
     step = course.start()
     works(step)
     stop(step, number)
@@ -76,7 +82,7 @@ def test_under_load(course, undisturbed, number):
 
 
 @pytest.mark.parametrize("boundary", ["flushed", full_size("matched"), full_size("produced")])
-def test_with_a_batch_that_does_not_end(course, undisturbed, boundary):
+def test_with_a_batch_that_does_not_end(course, undisturbed, stop, boundary):
     step = course.start(mark=Mark(boundary, 2), STOP_TIMEOUT="1.5")
     step.arrives()
     stop(step)
@@ -85,7 +91,7 @@ def test_with_a_batch_that_does_not_end(course, undisturbed, boundary):
 
 
 @once_more
-def test_while_the_database_is_down(course, undisturbed, postgres):
+def test_while_the_database_is_down(course, undisturbed, stop, postgres):
     step = course.start()
     works(step)
     postgres.stop()
@@ -95,8 +101,8 @@ def test_while_the_database_is_down(course, undisturbed, postgres):
     assert check_whole(course, undisturbed) == 0
 
 
-def test_while_the_broker_is_down(course, undisturbed, kafka):
-    step = course.start(CONSUMER_CONF=NIMBLE, STOP_TIMEOUT="2")
+def test_while_the_broker_is_down(course, undisturbed, stop, kafka):
+    step = course.start(CONSUMER_CONF=LASTING, STOP_TIMEOUT="2")
     works(step)
     kafka.stop(kill=True)
     step.says("waiting for")
@@ -106,8 +112,8 @@ def test_while_the_broker_is_down(course, undisturbed, kafka):
 
 
 @pytest.mark.campaign
-def test_while_the_broker_does_not_answer(course, undisturbed, kafka):
-    step = course.start(CONSUMER_CONF=NIMBLE)
+def test_while_the_broker_does_not_answer(course, undisturbed, stop, kafka):
+    step = course.start(CONSUMER_CONF=LASTING)
     works(step)
     kafka.pause()
     time.sleep(2.0)
@@ -117,7 +123,7 @@ def test_while_the_broker_does_not_answer(course, undisturbed, kafka):
 
 
 @once_more
-def test_at_the_start_while_the_database_is_down(course, undisturbed, postgres):
+def test_at_the_start_while_the_database_is_down(course, undisturbed, stop, postgres):
     postgres.stop()
     step = course.start()
     step.says("waiting for database")
@@ -127,7 +133,7 @@ def test_at_the_start_while_the_database_is_down(course, undisturbed, postgres):
 
 
 @pytest.mark.campaign
-def test_at_the_start_while_the_broker_is_down(course, undisturbed, kafka):
+def test_at_the_start_while_the_broker_is_down(course, undisturbed, stop, kafka):
     kafka.stop(kill=True)
     step = course.start()
     step.says("waiting for producer")
@@ -139,7 +145,7 @@ def test_at_the_start_while_the_broker_is_down(course, undisturbed, kafka):
 @once_more
 @pytest.mark.parametrize("number", [signal.SIGTERM, full_size(signal.SIGINT)])
 def test_a_second_signal_ends_it_at_once(course, undisturbed, postgres, number):
-    step = course.start(CONSUMER_CONF=NIMBLE)
+    step = course.start(CONSUMER_CONF=LASTING)
     works(step)
     postgres.stop()
     step.says("waiting for database")
@@ -150,3 +156,30 @@ def test_a_second_signal_ends_it_at_once(course, undisturbed, postgres, number):
     assert "abandoned" not in step.log
     postgres.start()
     assert check_whole(course, undisturbed) == 0
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_at_any_moment_again_and_again(make_course, make_stream, delivery, record_property):
+    course = make_course(make_stream(10_000, seed=5), delivery=delivery)
+    rng = random.Random(5)
+    seconds = []
+    with course.follow() as follower:
+        for _ in range(25):
+            step = course.start()
+            step.says("reading topics")
+            time.sleep(rng.uniform(0.0, 1.5))
+            code, took = step.terminate(rng.choice([signal.SIGTERM, signal.SIGINT]), timeout_s=BOUND)
+            assert code == 0, step.log[-4000:]
+            seconds.append(took)
+        assert course.committed() < len(course.stream.alerts), "the stream was over before the last signal"
+        course.finish()
+    outputs = course.outputs()
+    record_property("signals", len(seconds))
+    record_property("longest seconds to end", round(max(seconds), 2))
+    record_property("lost", outputs.lost)
+    record_property("repeats", outputs.repeats)
+    outputs.check()
+    assert outputs.repeats == 0
+    assert sorted(m.place for m in follower.messages) == [m.place for m in outputs.messages]
+    course.check_tables()
