@@ -25,6 +25,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import fastavro
+import numpy as np
 import pyarrow as pa
 
 from benchmarks.naive import RADIUS_ARCSEC, NaiveStep
@@ -32,6 +33,7 @@ from tests.services.kafka import KafkaBroker
 from tests.services.topics import Message, create_topic, produce, read_all
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.importer import build_copy
+from xmatch_hats.demo.letters import designations
 from xmatch_hats.demo.sky import SkyBox, make_sky
 from xmatch_hats.step.run import run_stream
 from xmatch_hats.step.settings import load_settings
@@ -42,6 +44,7 @@ FOLDER = Path(__file__).parent
 REAL_PACKETS = FOLDER.parents[1] / "shared" / "data" / "ztf_alerts"
 DENSITY_DEG2 = 18_100
 BATCH = 1000
+OFFSET_DEG = 0.2 / 3600
 PARTITIONS = 4
 PACKAGES = ("xmatch-hats", "lsdb", "dask", "pyarrow", "fastavro", "confluent-kafka")
 BOXES = (SkyBox(8.0, 16.5, -14.0, -5.5), SkyBox(111.0, 118.5, 22.0, 24.8))
@@ -77,7 +80,7 @@ def main() -> None:
         folder = Path(name)
         packets = packets_of(options.packets)
         print(f"{len(packets)} packets of {sum(map(len, packets)) / len(packets) / 1e3:.0f} kB on average", flush=True)
-        copy = make_catalog(folder)
+        copy = make_catalog(folder, packets)
         print(f"catalogue of {copy.total_rows:,} rows in {len(copy.partitions)} partitions", flush=True)
         with KafkaBroker() as broker:
             runs = run_all(broker.address, packets, options.alerts, copy)
@@ -110,10 +113,19 @@ def made_packets() -> list[bytes]:
     return list(packet_bytes(make_exposure(sky, BOXES[0], alerts=400)))
 
 
-def make_catalog(folder: Path) -> LocalCopy:
-    """A copy of a made sky at ALLWISE's mean density."""
+def make_catalog(folder: Path, packets: list[bytes]) -> LocalCopy:
+    """A copy of a made sky at ALLWISE's mean density, with a source at three of five packets."""
     parts = [make_sky(int(DENSITY_DEG2 * box.area_deg2), seed=7, box=box, part=i) for i, box in enumerate(BOXES)]
-    write_table(pa.concat_tables(parts), folder / "sky.parquet")
+    sky = pa.concat_tables(parts)
+    ra, dec = (sky[name].to_numpy().copy() for name in ("ra", "dec"))
+    found = [next(fastavro.reader(io.BytesIO(packet)))["candidate"] for packet in packets]
+    near = [candidate for number, candidate in enumerate(found) if number % 5 < 3]
+    rows = np.linspace(0, len(ra) - 1, len(near)).astype(int)
+    ra[rows] = np.round([candidate["ra"] for candidate in near], 7)
+    dec[rows] = np.round([candidate["dec"] + OFFSET_DEG for candidate in near], 7)
+    for name, values in (("ra", ra), ("dec", dec), ("designation", designations(ra, dec))):
+        sky = sky.set_column(sky.schema.get_field_index(name), sky.schema.field(name), pa.chunked_array([values]))
+    write_table(sky, folder / "sky.parquet")
     return build_copy([folder / "sky.parquet"], folder / "allwise", workers=0)
 
 
