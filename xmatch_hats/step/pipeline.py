@@ -85,6 +85,8 @@ class Pipeline:
         rows: Mapping[str, int] = {}
         if self._tables is not None:
             tables = self._tables
+            # Whoever has the partitions now has written later rows, maybe, which these must not replace.
+            flight.require_kept()
             with clock("store"):
                 rows = self._waiter.until_done("database", lambda: tables.write(matched, enricher, goes_on))
             self._watch("stored", flight.number)
