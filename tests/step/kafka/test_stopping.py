@@ -73,15 +73,14 @@ def test_a_step_without_any_topic_ends(stream, topic_name):
 
 def test_a_step_is_stopped_while_its_broker_does_not_answer(kafka, stream):
     """In the middle of a batch: it cannot be delivered, nor its offsets be committed, nor the group be left."""
-    soon = {"session.timeout.ms": 1500}
-    step = stream(limits=LIMITS, until_end=False, consumer=soon)
+    step = stream(limits=LIMITS, until_end=False, consumer={"session.timeout.ms": 3000})
     step.watch = lambda name, number: kafka.pause() if (name, number) == ("matched", 2) else None
     produce(step.address, step.topics[0], alerts(100))
     with step.running():
         step.wait_for(lambda: len(step.reports) == 1 and not step.reports[1:], "the first batch")
     assert step.is_done
     kafka.resume()
-    second = again(step, until_end=False, consumer=soon)
+    second = again(step, until_end=False)
     with second.running():
         second.wait_for(lambda: set(candids(read_all(step.address, step.out))) == set(range(100)), "all alerts")
     counts = Counter(candids(read_all(step.address, step.out)))

@@ -161,7 +161,11 @@ class Offsets:
     def lag(self, partition: Partition) -> int | None:
         """Messages behind the last one, None where the broker has not told yet."""
         expected = self._expected.get(partition)
-        marks = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        try:
+            marks = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        except KafkaException:
+            # The client has not come to it yet, or has lost sight of it.
+            return None
         if expected is None or not marks or marks[1] < 0:
             return None
         return max(int(marks[1]) - expected, 0)
