@@ -65,7 +65,11 @@ class Connection:
             self._on_change(True, "")
 
     def probe(self, client: Any) -> None:
-        """Ask them, now and then, while they are not known to answer."""
+        """Ask them, now and then, while they are not known to answer.
+
+        Only an answer tells: a message that comes now may have been fetched before they went, and of brokers that
+        stay away librdkafka tells once.
+        """
         if self._down_since is None or time.monotonic() - self._probed < _PROBE_SECONDS:
             return
         self._probed = time.monotonic()

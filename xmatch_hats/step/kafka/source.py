@@ -160,7 +160,6 @@ class KafkaSource:
         partition = (raw.topic(), raw.partition())
         if partition not in self._assigned:
             return None
-        self.connection.is_up()
         offset = raw.offset()
         self._offsets.step(partition, offset)
         if self._offsets.is_beyond(partition, offset, raw.timestamp()[1]):
