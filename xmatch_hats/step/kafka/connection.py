@@ -64,18 +64,24 @@ class Connection:
             self._down_since = None
             self._on_change(True, "")
 
-    def probe(self, client: Any) -> None:
+    def probe(self, client: Any, seconds: float = 0.2) -> None:
         """Ask them, now and then, while they are not known to answer.
 
         Only an answer tells: a message that comes now may have been fetched before they went, and of brokers that
         stay away librdkafka tells once.
+
+        Parameters
+        ----------
+        client : Consumer or Producer
+        seconds : float, optional
+            How long an answer may take.
         """
         if self._down_since is None or time.monotonic() - self._probed < _PROBE_SECONDS:
             return
-        self._probed = time.monotonic()
         try:
-            client.list_topics(timeout=0.2)
+            client.list_topics(timeout=seconds)
         except KafkaException:
+            self._probed = time.monotonic()
             return
         self.is_up()
 

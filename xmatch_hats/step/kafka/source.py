@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _RENEW_SECONDS = 5.0
 _MAX_POLL_MS = 300_000
 """librdkafka's own default of the time after which a member that does not poll is thrown out."""
+_FETCH_WAIT_MS = 500
+"""Its default of how long a broker holds a fetch that it has no messages for."""
 _COMMIT_PAUSE = 1.0
 _PATIENCE = 30.0
 """Seconds after which a commit that nobody answers is sent anew."""
@@ -95,6 +97,8 @@ class KafkaSource:
         )
         # Half of it: the group's clock may have begun to run before this member hears of a rebalance.
         self.patience = int(conf.get("max.poll.interval.ms", _MAX_POLL_MS)) / 2000
+        # A question waits behind the fetch that the broker holds until there are messages.
+        self._answer_seconds = int(conf.get("fetch.wait.max.ms", _FETCH_WAIT_MS)) / 1000 + 0.3
         self._release: Release = lambda _accounts, _lost: None
         self._assigned: dict[Partition, None] = {}
         self._joined = False
@@ -135,7 +139,7 @@ class KafkaSource:
         if now - self._renewed >= _RENEW_SECONDS:
             self._renewed = now
             self._subscription.renew()
-        self.connection.probe(self._consumer)
+        self.connection.probe(self._consumer, self._answer_seconds)
         try:
             # Commits are confirmed, and partitions come and go, in the middle of messages.
             received = serve(lambda: self._consumer.consume(max(limit - len(self._kept), 1), seconds))
