@@ -88,7 +88,18 @@ def test_killed_while_fetching_and_while_converting(tmp_path, sky, whole):
 @pytest.mark.campaign
 @pytest.mark.parametrize(
     "stage",
-    ["planning", "fetching", "fetched", "reading", "converting", "coverage", "checksums", "verifying", "publishing"],
+    [
+        "planning",
+        "fetching",
+        "fetched",
+        "reading",
+        "converting",
+        "coverage",
+        "checksums",
+        "verifying",
+        "side copy",
+        "publishing",
+    ],
 )
 def test_killed_in_every_stage(tmp_path, sky, whole, stage):
     check_kills([stage, stage], sky, tmp_path / "out", whole) if stage != "planning" else killed_in(

@@ -27,7 +27,7 @@ def test_the_intact_copy_passes_every_check(intact):
     assert report["pixel"].looked_at == 1640
     assert report["margin-complete"].looked_at > 500
     assert report["margin-sound"].looked_at > report["margin-complete"].looked_at
-    assert set(stages) == {"files", "margins", "rows", "checksums"}
+    assert set(stages) == {"files", "margins", "rows", "side copy", "checksums"}
     assert all(done == total for done, total in stages.values())
     assert json.loads(json.dumps(report.as_dict()))["passed"] is True
     report.raise_if_failed()

@@ -30,6 +30,7 @@ def test_import_verify_and_info(source, tmp_path, capsys):
     out = tmp_path / "stars"
     assert run(["catalog", "import", str(source), "--coverage", "all-sky", "--margin", "20", "--out", str(out)]) == 0
     told = capsys.readouterr()
+    assert "side copy 0.0 MB" in told.out
     assert f"{out}: 500 rows in" in told.out
     assert "margin 20 arcsec, coverage all-sky" in told.out
     assert "no definition fits" in told.err
@@ -77,12 +78,46 @@ def test_a_flipped_byte_fails_verification(copy, tmp_path, capsys):
     assert "checksums: " in capsys.readouterr().out
 
 
+def test_a_side_copy_is_told_of_made_anew_and_removed(copy, tmp_path, capsys):
+    shutil.copytree(copy, tmp_path / "sky")
+    path = str(tmp_path / "sky")
+
+    def told(*arguments: str, code: int = 0) -> str:
+        assert run(["catalog", *arguments]) == code
+        return capsys.readouterr().out
+
+    side = json.loads(told("info", path, "--json"))["side_copy"]
+    assert side["columns"] == ["_healpix_29", "ra", "dec", "_row", "source_id", "flux"]
+    assert side["bytes"] == sum(file.stat().st_size for file in (tmp_path / "sky" / "side_copy").rglob("*.arrow"))
+    assert "5 columns of 500 rows" in told("side-copy", path, "--columns", "flux")
+    assert "of the size: _healpix_29, ra, dec, _row, flux\n" in told("info", path)
+    next((tmp_path / "sky" / "side_copy").rglob("*.arrow")).unlink()
+    assert "side-copy: side_copy/" in told("verify", path, code=1)
+    assert "6 columns of 500 rows" in told("side-copy", path, "--columns", "all")
+    assert f"{path}: passed" in told("verify", path)
+    described = tmp_path / "sky" / "side_copy" / "side_copy.json"
+    described.write_text("{}")
+    assert "`xmatch-hats catalog side-copy` makes it anew" in told("info", path)
+    assert "has no side copy" in told("side-copy", path, "--remove")
+    assert json.loads(told("info", path, "--json"))["side_copy"] is None
+    assert "side copy   none" in told("info", path)
+
+
+def test_a_side_copy_has_what_streams_ask_for(made, capsys):
+    definition = open_copy(made.copy).definition
+    assert run(["catalog", "info", str(made.copy), "--json"]) == 0
+    side = json.loads(capsys.readouterr().out)["side_copy"]
+    assert set(side["columns"]) == {"_healpix_29", "cntr", *definition.xmatch_columns}
+
+
 def test_names_versions_and_use(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XMATCH_HATS_CATALOGS", str(tmp_path / "root"))
     assert run(["catalog", "list"]) == 0
     assert "no catalogues under" in capsys.readouterr().out
-    assert run(["catalog", "import", str(source), "--as", "stars@v1"]) == 0
-    assert "stars is now at version v1" in capsys.readouterr().out
+    assert run(["catalog", "import", str(source), "--as", "stars@v1", "--no-side-copy"]) == 0
+    told = capsys.readouterr().out
+    assert "stars is now at version v1" in told
+    assert "side copy" not in told
     assert run(["catalog", "import", str(source), "--as", "stars"]) == 0
     assert "it waits: `xmatch-hats catalog use stars 2" in capsys.readouterr().out
     assert open_copy("stars").name == "stars"
@@ -112,18 +147,22 @@ def test_names_versions_and_use(source, tmp_path, monkeypatch, capsys):
         (["info", "nothing-of-this-name"], 1, "no catalogue is named"),
         (["verify", "/nope"], 1, "/nope"),
         (["use", "nothing", "v1"], 1, "no catalogue is named"),
+        (["side-copy", "nothing"], 1, "no catalogue is named"),
+        (["side-copy", "COPY", "--columns", "flx"], 1, "near names: flux"),
+        (["side-copy", "COPY", "--columns", "flux", "--remove"], 2, "either --columns or --remove"),
     ],
 )
-def test_mistakes_are_told_in_a_line(source, tmp_path, monkeypatch, capsys, arguments, code, message):
+def test_mistakes_are_told_in_a_line(source, copy, tmp_path, monkeypatch, capsys, arguments, code, message):
     monkeypatch.chdir(tmp_path)
-    assert run(["catalog", *(str(source) if part == "SOURCE" else part for part in arguments)]) == code
+    paths = {"SOURCE": str(source), "COPY": str(copy)}
+    assert run(["catalog", *(paths.get(part, part) for part in arguments)]) == code
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("verb", ["import", "pull", "verify", "info", "list", "use"])
+@pytest.mark.parametrize("verb", ["import", "pull", "verify", "info", "list", "use", "side-copy"])
 def test_every_verb_shows_an_example(verb, capsys):
     assert run(["catalog", verb, "--help"]) == 0
     assert f"xmatch-hats catalog {verb}" in capsys.readouterr().out

@@ -57,10 +57,11 @@ def test_an_interrupted_pull_by_name_keeps_its_version(sky, tmp_path, monkeypatc
 def test_a_map_as_region_and_a_map_as_coverage(sky, tmp_path, capsys):
     (tmp_path / "region.txt").write_text("3/304")
     command = ["catalog", "pull", str(sky), "--moc", str(tmp_path / "region.txt"), "--out", str(tmp_path / "out")]
-    assert run([*command, "--coverage", str(tmp_path / "region.txt"), "--workers", "0"]) == 0
+    assert run([*command, "--coverage", str(tmp_path / "region.txt"), "--workers", "0", "--no-side-copy"]) == 0
     copy = open_copy(str(tmp_path / "out"))
     assert copy.coverage.kind == "region"
     assert copy.coverage.order == 3
+    assert not (copy.path / "side_copy").exists()
 
 
 @pytest.mark.parametrize(

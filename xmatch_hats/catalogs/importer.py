@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 from xmatch_hats import __version__
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.manifest import CoverageRecord, DroppedRows, Manifest, SourceRecord, hash_files
+from xmatch_hats.catalogs.side_copy import build_side_copy, remove_side_copy
 from xmatch_hats.catalogs.sources import Columns, expand_sources, plan_import
 from xmatch_hats.catalogs.staging import Staging
 from xmatch_hats.errors import CatalogError, TableError, UsageError, XmatchError
@@ -26,9 +27,10 @@ log = logging.getLogger(__name__)
 
 DEFAULT_MARGIN_ARCSEC = 10.0
 DISK_FACTOR = 3.0
-"""Free disk asked for, in units of the sources' bytes: parts, shards and copy exist at once, each compressed."""
+"""Free disk asked for, in units of the sources' bytes: parts, shards and copy exist at once, each compressed.
+The side copy is looked after by itself: how wide its rows are, only the rows tell."""
 
-STAGES = ("reading", "converting", "coverage", "checksums", "verifying", "publishing")
+STAGES = ("reading", "converting", "coverage", "checksums", "verifying", "side copy", "publishing")
 
 
 class Progress(Protocol):
@@ -86,6 +88,8 @@ class ImportSettings(TypedDict, total=False):
     """Name of a copy without definition. Default: the output folder's."""
     origin: Sequence[SourceRecord] | None
     """What the manifest tells as sources, where `sources` are only a download of them."""
+    side_copy: bool
+    """Whether to make the side copy that streams read; see `xmatch_hats.catalogs.side_copy`. Default: yes."""
     extra: dict[str, Any]
     """Further settings for the manifest to tell, JSON values."""
 
@@ -165,6 +169,7 @@ class _Job:
             self._check_disk(staging)
             try:
                 built = self._build_or_rebuild(staging)
+                self._make_side_copy(built)
                 self.progress.stage("publishing")
                 staging.publish(built)
             except OSError as error:
@@ -253,6 +258,7 @@ class _Job:
         self.progress.stage("coverage")
         Manifest.remove(built)
         bare = LocalCopy.open(built)
+        remove_side_copy(bare)
         coverage = self.coverage or Coverage.from_rows(bare.read_healpix())
         coverage.save(built)
         self.progress.stage("checksums")
@@ -281,6 +287,24 @@ class _Job:
         self.progress.stage("verifying")
         # The checksums were taken a moment ago from these very files.
         verify_copy(built, checksums=False).raise_if_failed()
+
+    def _make_side_copy(self, built: Path) -> None:
+        """Make and verify the side copy; whatever goes wrong with it, the work done so far stays for a resume."""
+        if not self.settings.get("side_copy", True):
+            return
+        from xmatch_hats.catalogs.verify import verify_side_copy
+
+        copy = LocalCopy.open(built)
+        self.progress.stage("side copy", len(copy.partitions))
+        try:
+            build_side_copy(copy, progress=lambda done, _: self.progress.step(done))
+            verify_side_copy(copy).raise_if_failed()
+        except CatalogError as error:
+            raise CatalogError(
+                error.message,
+                place=error.place,
+                hint="the same command takes it up again; with --no-side-copy it does without",
+            ) from error
 
     def _recipe(self) -> dict[str, Any]:
         """What determines the bytes of the copy; equal recipes may continue each other's work."""

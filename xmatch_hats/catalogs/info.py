@@ -7,6 +7,8 @@ from typing import Any
 
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
+from xmatch_hats.catalogs.side_copy import SideCopy
+from xmatch_hats.errors import CatalogError
 
 
 def describe(copy: LocalCopy, *, estimate: bool = True) -> dict[str, Any]:
@@ -21,7 +23,8 @@ def describe(copy: LocalCopy, *, estimate: bool = True) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values only; ``coverage`` is None where it is neither recorded nor estimated.
+        JSON values only; ``coverage`` is None where it is neither recorded nor estimated, ``side_copy`` where there is
+        none. ``bytes`` counts the side copy, too.
     """
     manifest, definition = copy.manifest, copy.definition
     orders = Counter(order for order, _ in copy.partitions)
@@ -48,6 +51,7 @@ def describe(copy: LocalCopy, *, estimate: bool = True) -> dict[str, Any]:
         "software": manifest.software if manifest else None,
         "version": copy.version,
         "bytes": size_on_disk(copy),
+        "side_copy": _side_copy(copy),
     }
 
 
@@ -60,6 +64,14 @@ def _coverage(copy: LocalCopy, *, estimate: bool) -> dict[str, Any] | None:
     if copy.manifest is not None:
         return copy.manifest.coverage.model_dump(mode="json")
     return dict(copy.coverage.summary()) if estimate else None
+
+
+def _side_copy(copy: LocalCopy) -> dict[str, Any] | None:
+    try:
+        side = SideCopy.open(copy)
+    except CatalogError as error:
+        return {"bytes": None, "columns": None, "error": str(error)}
+    return None if side is None else {"bytes": side.bytes, "columns": list(side.columns), "error": None}
 
 
 def _columns(copy: LocalCopy) -> list[dict[str, Any]]:

@@ -21,6 +21,10 @@ MANIFEST_NAME = "xmatch_hats.json"
 UNFINISHED_NAME = f".{MANIFEST_NAME}.new"
 HASH_BLOCK_BYTES = 1 << 20
 
+SIDE_COPY_NAME = "side_copy"
+SIDE_COPY_WORK = ".side_copy"
+"""Folders of a copy with what is derived from its files, finished and not: see `xmatch_hats.catalogs.side_copy`."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,15 +154,17 @@ def sha256_file(path: Path) -> str:
 
 
 def copy_files(folder: Path) -> Iterator[Path]:
-    """Every file of a copy except its manifest, in a fixed order, relative to `folder`."""
+    """Every file of a copy except its manifest and its side copy, in a fixed order, relative to `folder`."""
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
+        if relative.parts[0] in (SIDE_COPY_NAME, SIDE_COPY_WORK):
+            continue
         if path.is_file() and relative.as_posix() != MANIFEST_NAME:
             yield relative
 
 
 def hash_files(folder: Path) -> dict[str, FileRecord]:
-    """Size and checksum of every file of a copy except its manifest, by relative path."""
+    """Size and checksum of the files that `copy_files` gives, by relative path."""
     return {
         path.as_posix(): FileRecord(bytes=(folder / path).stat().st_size, sha256=sha256_file(folder / path))
         for path in copy_files(folder)

@@ -69,6 +69,8 @@ class PullSettings(TypedDict, total=False):
     """Files fetched at once, and worker processes of the import; 0 imports in this process."""
     name: str | None
     """Name of a copy without definition. Default: the catalogue's."""
+    side_copy: bool
+    """Whether to make the side copy that streams read; see `xmatch_hats.catalogs.side_copy`. Default: yes."""
     retry: Retry | None
 
 
@@ -267,6 +269,7 @@ class _Pull:
             coverage=coverage,
             workers=self.settings.get("workers"),
             name=self.settings.get("name") or catalog.name,
+            side_copy=self.settings.get("side_copy", True),
             origin=[
                 SourceRecord(path=catalog.url, bytes=sum(p.size for p in parts), rows=sum(p.rows_kept for p in parts))
             ],

@@ -39,11 +39,14 @@ class Staging:
         What determines the work, JSON values only.
     say : callable
         Told, in one sentence, whether the work resumes or starts clean.
+    work : str, optional
+        What is done, one word for people and for the name of the folder.
     """
 
-    def __init__(self, out: Path, recipe: dict[str, Any], say: Callable[[str], None]) -> None:
+    def __init__(self, out: Path, recipe: dict[str, Any], say: Callable[[str], None], work: str = "import") -> None:
         self.out = out
-        self.folder = staging_folder(out)
+        self.folder = out.parent / f".{out.name}.{work}ing"
+        self._work = work
         self.resumed = False
         self._recipe = recipe
         self._say = say
@@ -118,12 +121,14 @@ class Staging:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise CatalogError(
-                "is being written by another import", place=self.out, hint="wait for it, or choose another --out"
+                f"is being written by another {self._work}",
+                place=self.out,
+                hint="wait for it, or choose another --out",
             ) from None
         # Whoever published just now has removed the folder, and with it the file that this lock is on.
         if not self.path("lock").exists():
             self._lock.release()
-            raise CatalogError("was written by another import just now", place=self.out)
+            raise CatalogError(f"was written by another {self._work} just now", place=self.out)
 
     def _begin(self) -> None:
         try:
@@ -134,10 +139,10 @@ class Staging:
             earlier = {}
         if earlier == json.loads(json.dumps(self._recipe)):
             self.resumed = True
-            self._say("resuming the import that was interrupted")
+            self._say(f"resuming the {self._work} that was interrupted")
             return
         if earlier is not None:
-            self._say("an interrupted import is here, but of other inputs or settings: starting clean")
+            self._say(f"an interrupted {self._work} is here, but of other inputs or settings: starting clean")
         self.clear()
 
 

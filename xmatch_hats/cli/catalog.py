@@ -10,7 +10,14 @@ import typer
 
 from xmatch_hats.cli.catalog_pull import pull
 from xmatch_hats.cli.console import working
-from xmatch_hats.cli.destination import AsOption, OutOption, choose_destination, registered_name, tell_finished
+from xmatch_hats.cli.destination import (
+    AsOption,
+    OutOption,
+    SideCopyOption,
+    choose_destination,
+    registered_name,
+    tell_finished,
+)
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.progress import StageProgress
 from xmatch_hats.errors import UsageError, XmatchError
@@ -49,6 +56,7 @@ def import_(  # noqa: PLR0913, options are the arguments of a command
         int | None, typer.Option("--workers", min=0, help="Worker processes; 0: none. Default: by size.")
     ] = None,
     hdu: Annotated[int | None, typer.Option("--hdu", min=0, help="FITS only: number of the table's HDU.")] = None,
+    side_copy: SideCopyOption = True,
 ) -> None:
     """Import tables into a verified local copy with a margin cache.
 
@@ -72,6 +80,7 @@ def import_(  # noqa: PLR0913, options are the arguments of a command
             partition_rows=partition_rows,
             workers=workers,
             hdu=hdu,
+            side_copy=side_copy,
             name=registered_name(name),
         )
     tell_finished(copy, name)
@@ -169,6 +178,39 @@ def use(
     typer.echo(f"{name} is now at version {version}")
 
 
+@catalog.command("side-copy")
+def side_copy_(
+    copy: CopyArgument,
+    columns: Annotated[
+        str | None, typer.Option("--columns", metavar="A,B,...|all", help="Default: those that streams ask for.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove it instead.")] = False,
+) -> None:
+    """Make a copy's side copy, anew if it has one: chosen columns uncompressed, so that streams map instead of decode.
+
+    Streams that ask for other columns, or find no side copy, read the copy itself, more slowly.
+
+    Example: xmatch-hats catalog side-copy allwise --columns designation,w1mpro,w2mpro
+    """
+    if remove and columns is not None:
+        raise UsageError("what is removed has no columns", hint="give either --columns or --remove")
+    from xmatch_hats.catalogs.copy import open_copy
+    from xmatch_hats.catalogs.side_copy import build_side_copy, remove_side_copy
+
+    opened = open_copy(copy)
+    if remove:
+        remove_side_copy(opened)
+        typer.echo(f"{opened.path}: has no side copy")
+        return
+    chosen = _columns(columns)
+    with StageProgress() as progress:
+        progress.stage("side copy", len(opened.partitions))
+        side = build_side_copy(
+            opened, opened.column_names(None) if chosen == "all" else chosen, lambda done, _: progress.step(done)
+        )
+    typer.echo(f"{side.folder}: {_size(side.bytes)}, {len(side.columns)} columns of {opened.total_rows:,} rows")
+
+
 def _columns(text: str | None) -> list[str] | Any:
     """Value of ``--columns`` as an import takes it."""
     if text is None or text.strip() == "all":
@@ -229,6 +271,7 @@ def _show_info(described: dict[str, Any]) -> None:
         "coverage": _coverage_text(described["coverage"]),
         "positions": f"{described['ra_column']}, {described['dec_column']}; ties by {described['id_column'] or 'none'}",
         "size": _size(described["bytes"]),
+        "side copy": _side_copy_text(described["side_copy"]),
         "created": described["created"] or "not by this program",
         "software": ", ".join(f"{name} {number}" for name, number in (described["software"] or {}).items()),
         "sources": _sources_text(described["sources"]),
@@ -240,6 +283,12 @@ def _show_info(described: dict[str, Any]) -> None:
             typer.echo(f"{key:<11} {value}")
     columns = [(c["name"], c["type"], c["unit"], c["vizier"] or "", c["description"]) for c in described["columns"]]
     _show_table(("column", "type", "unit", "VizieR", "description"), columns)
+
+
+def _side_copy_text(side: dict[str, Any] | None) -> str:
+    if side is None:
+        return "none"
+    return side["error"] or f"{_size(side['bytes'])} of the size: {', '.join(side['columns'])}"
 
 
 def _sources_text(sources: list[dict[str, Any]] | None) -> str:

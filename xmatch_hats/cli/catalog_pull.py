@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.destination import AsOption, OutOption, choose_destination, registered_name, tell_finished
+from xmatch_hats.cli.destination import (
+    AsOption,
+    OutOption,
+    SideCopyOption,
+    choose_destination,
+    registered_name,
+    tell_finished,
+)
 from xmatch_hats.cli.options import split_columns
 from xmatch_hats.cli.progress import StageProgress
 from xmatch_hats.errors import UsageError
@@ -109,6 +116,7 @@ def pull(  # noqa: PLR0913, options are the arguments of a command
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Files fetched at once, and worker processes.")
     ] = None,
+    side_copy: SideCopyOption = True,
 ) -> None:
     """Pull a public HATS catalogue, whole or a region or some columns, into a verified local copy with a margin cache.
 
@@ -131,6 +139,7 @@ def pull(  # noqa: PLR0913, options are the arguments of a command
             definition=definition,
             coverage=coverage,
             workers=workers,
+            side_copy=side_copy,
             name=registered_name(name),
         )
     tell_finished(copy, name)

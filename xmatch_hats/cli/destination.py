@@ -20,6 +20,11 @@ AsOption = Annotated[
     ),
 ]
 
+SideCopyOption = Annotated[
+    bool,
+    typer.Option("--side-copy/--no-side-copy", help="Make the uncompressed copy of some columns that streams read."),
+]
+
 
 def choose_destination(out: Path | None, name: str | None) -> Path:
     """Folder that ``--out`` or ``--as`` means.
@@ -47,10 +52,13 @@ def registered_name(name: str | None) -> str | None:
 
 def tell_finished(copy: LocalCopy, name: str | None) -> None:
     """Make a registered copy current if it is the first of its name, and tell what there is now."""
+    from xmatch_hats.catalogs.side_copy import SideCopy
+
     typer.echo(
         f"{copy.path}: {copy.total_rows:,} rows in {len(copy.partitions):,} partitions, "
         f"margin {copy.margin_arcsec:g} arcsec, coverage {copy.coverage.kind}"
         + (" (estimated)" if copy.coverage.estimated else "")
+        + (f", side copy {side.bytes / 1e6:,.1f} MB" if (side := SideCopy.find(copy)) else "")
     )
     if name is None:
         return

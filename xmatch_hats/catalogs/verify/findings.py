@@ -26,6 +26,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "margin-complete": ("every row within the margin of a pixel is in that pixel's margin file", "rows"),
     "margin-sound": ("each margin row is a row of the main table outside its partition, once", "rows"),
     "moc": ("the occupancy maps hold exactly the cells and counts of the rows", "cells"),
+    "side-copy": ("the side copy holds the rows of the main table, sorted", "files"),
     "coverage": ("the recorded coverage can be read and is the one in the manifest", "files"),
     "checksums": ("every file has the size and SHA-256 of the manifest, none is missing or extra", "files"),
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xmatch_hats.catalogs.side_copy import REBUILD_HINT
 from xmatch_hats.errors import CatalogError
 
 PLACES_KEPT = 5
@@ -112,7 +113,7 @@ class VerifyReport:
         raise CatalogError(
             f"the copy does not verify: {names}" + (f"; first: {first}" if first else ""),
             place=self.path,
-            hint="import or pull it anew, or restore its files",
+            hint=REBUILD_HINT if names == "side-copy" else "import or pull it anew, or restore its files",
             value=tuple(check.name for check in self.failed),
         )
 

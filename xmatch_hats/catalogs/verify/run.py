@@ -13,6 +13,7 @@ from xmatch_hats.catalogs.verify.maps import OccupancyMaps
 from xmatch_hats.catalogs.verify.margins import MarginChecker
 from xmatch_hats.catalogs.verify.report import Progress, VerifyReport
 from xmatch_hats.catalogs.verify.rows import PartitionChecker, read_margin_claims
+from xmatch_hats.catalogs.verify.side import check_side_copy
 from xmatch_hats.catalogs.verify.subject import Subject, Table, read_subject
 from xmatch_hats.catalogs.verify.sums import check_checksums, check_coverage
 
@@ -33,7 +34,8 @@ def verify_copy(path: str | Path, *, checksums: bool = True, progress: Progress 
     checksums : bool
         Whether to read every byte and compare with the SHA-256 of the manifest. All else is checked anyway.
     progress : callable, optional
-        Called with the stage (``files``, ``margins``, ``rows``, ``checksums``), the steps of it done, and its steps.
+        Called with the stage (``files``, ``margins``, ``rows``, ``side copy``, ``checksums``), the steps of it done,
+        and its steps.
 
     Returns
     -------
@@ -53,6 +55,8 @@ def verify_copy(path: str | Path, *, checksums: bool = True, progress: Progress 
     subject = read_subject(root, findings)
     check_files(subject, findings)
     _check_tables(subject, findings, progress)
+    step = _stepper(progress, "side copy", len(subject.main.partitions) if subject.main else 0)
+    check_side_copy(subject.main, findings, step)
     check_coverage(subject, findings)
     if checksums:
         step = _stepper(progress, "checksums", len(subject.manifest.files) if subject.manifest else 0)
