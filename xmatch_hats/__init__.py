@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from xmatch_hats.errors import XmatchError
     from xmatch_hats.matching.api import crossmatch
     from xmatch_hats.matching.crossmatcher import Crossmatcher
+    from xmatch_hats.matching.healpix_join import HealpixJoin
 
 _HOMES = {
     "Crossmatcher": "xmatch_hats.matching.crossmatcher",
+    "HealpixJoin": "xmatch_hats.matching.healpix_join",
     "XmatchError": "xmatch_hats.errors",
     "crossmatch": "xmatch_hats.matching.api",
     "open_catalog": "xmatch_hats.catalogs.copy",
 }
 
-__all__ = ["Crossmatcher", "XmatchError", "__version__", "crossmatch", "open_catalog"]
+__all__ = ["Crossmatcher", "HealpixJoin", "XmatchError", "__version__", "crossmatch", "open_catalog"]
 
 
 def __getattr__(name: str) -> Any:

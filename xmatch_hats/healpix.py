@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import cdshealpix.nested
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import Latitude, Longitude
+from astropy.coordinates import Longitude
+from cdshealpix import cdshealpix as rust
 from numpy.typing import ArrayLike, NDArray
 
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN
@@ -28,7 +29,7 @@ cell touching it. Measured between the borders it falls from 0.84 at order 0 to 
 0.69; the narrowest places lie on the meridians where the polar base cells meet."""
 
 
-def cells_of(ra: ArrayLike, dec: ArrayLike, order: int = MAX_ORDER) -> NDArray[np.int64]:
+def cells_of(ra: ArrayLike, dec: ArrayLike, order: int = MAX_ORDER, threads: int = 1) -> NDArray[np.int64]:
     """Cells of positions, by the very arithmetic that builds the index of a HATS catalogue.
 
     Parameters
@@ -36,17 +37,30 @@ def cells_of(ra: ArrayLike, dec: ArrayLike, order: int = MAX_ORDER) -> NDArray[n
     ra, dec : array_like of float, shape (n,)
         Degrees; any finite right ascension, declination within -90...90.
     order : int
+    threads : int, optional
+        One by default: many callers run side by side already. 0 is one for each core.
 
     Returns
     -------
     ndarray of int64, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        A declination out of range.
     """
-    lon = Longitude(np.asarray(ra, dtype=np.float64), u.deg)
-    lat = Latitude(np.asarray(dec, dtype=np.float64), u.deg)
-    if lon.size == 0:
-        return np.empty(0, dtype=np.int64)
-    # One thread: many callers run side by side already.
-    return np.asarray(cdshealpix.nested.lonlat_to_healpix(lon, lat, order, num_threads=1), dtype=np.int64)
+    lon, lat = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
+    cells = np.empty(len(lon), dtype=np.uint64)
+    if len(lon) == 0:
+        return cells.view(np.int64)
+    if not (lat.min() >= -90.0 and lat.max() <= 90.0):
+        raise ValueError("declinations must lie within -90...90 degrees")
+    if not (lon.min() >= 0.0 and lon.max() < 360.0):
+        lon = np.asarray(Longitude(lon, u.deg))
+    # The public function wants astropy's angles, which cost more than the cells: this is what it does with them.
+    lon, lat, orders = np.radians(lon), np.radians(lat), np.broadcast_to(np.uint8(order), len(lon))
+    rust.lonlat_to_healpix(orders, lon, lat, cells, np.empty_like(lon), np.empty_like(lat), np.uint16(threads))
+    return cells.view(np.int64)
 
 
 def centres_of(cells: NDArray[np.integer], order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

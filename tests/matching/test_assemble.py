@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from xmatch_hats.errors import UsageError
-from xmatch_hats.matching.assemble import joined_table
+from xmatch_hats.matching.assemble import joined_table, take
 from xmatch_hats.matching.result import MatchResult
 
 BIG = 9_007_199_254_740_993
@@ -115,3 +115,13 @@ def test_no_rows_and_unknown_join(table, rows):
     assert out.num_columns == 6
     with pytest.raises(UsageError, match="no join 'outer'"):
         joined_table(table, {"allwise": result([1] * 4, [], rows.slice(0, 0))}, join="outer")
+
+
+def test_rows_are_taken():
+    column = pa.chunked_array([[5, 6], [7]])
+    assert take(column, np.array([0, 1, 2])) is column
+    assert take(column, np.array([0, 1])).to_pylist() == [5, 6]
+    assert take(column, np.array([2, -1, 0])).to_pylist() == [7, None, 5]
+    table = pa.table({"a": column})
+    assert take(table, np.array([0, 1, 2])) is table
+    assert take(table, np.array([1, 1, 0, 2])).to_pydict() == {"a": [6, 6, 5, 7]}

@@ -15,13 +15,14 @@ import pytest
 
 from tests.matching import exposure
 from tests.matching.skies import PLACES, catalog_frame, clump, offset, write_copy
+from tests.matching.ways import both_ways, by_tree
 from tests.oracle import brute_force
 from xmatch_hats.catalogs.copy import open_copy
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.rule import MatchRule
-from xmatch_hats.matching.sorted import SortedSky, match_sorted
+from xmatch_hats.matching.sorted import SortedSky
 
 ROWS = int(os.environ.get("XMATCH_HATS_CAMPAIGN_ROWS", 20_000_000))
 GIB = 1 << 30
@@ -85,14 +86,35 @@ def test_the_kernel_on_a_million_positions(record_property):
         k, minimum = (None, 1, 4)[rng.integers(3)], float(rng.choice([0.0, radius / 3]))
         expected = brute_force(*left, *right, radius, k=k, min_radius_arcsec=minimum, block=500)
         sky = SortedSky.from_positions(*right)
-        for use_tree in (False, True):
-            pairs = match_sorted(*left, sky, MatchRule(radius, k, minimum), use_tree=use_tree)
+        for pairs in both_ways(left, sky, MatchRule(radius, k, minimum)):
             np.testing.assert_array_equal(pairs.left, expected.left)
             np.testing.assert_array_equal(pairs.right, expected.right)
         done += len(left[0])
         pairs_seen += len(expected)
     record_property("positions", done)
     record_property("pairs", pairs_seen)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_the_kernel_on_one_sky_of_millions(record_property):
+    """Thin and dense regions, rows on one spot, and positions in any order, against the tree."""
+    rng = np.random.default_rng(98)
+    spreads = (0.01, 0.03, 0.1, 1.0, 5.0, 20.0, 180.0)
+    right = [clump(rng, *place, 60_000, spread) for spread in spreads for place in PLACES.values()]
+    ra, dec = (np.concatenate(angles) for angles in zip(*right, strict=True))
+    doubled = rng.integers(0, len(ra), 100_000)
+    ra, dec = np.r_[ra, ra[doubled]], np.r_[dec, dec[doubled]]
+    sky = SortedSky.from_positions(ra, dec)
+    near = rng.integers(0, len(ra), 1_000_000)
+    left = offset(rng, ra[near], dec[near], 1.0)
+    for rule in (MatchRule(1.0), MatchRule(0.5, 3, 0.1), MatchRule(5.0)):
+        pairs, expected = both_ways(left, sky, rule)
+        np.testing.assert_array_equal(pairs.left, expected.left)
+        np.testing.assert_array_equal(pairs.right, expected.right)
+        np.testing.assert_array_equal(pairs.distance_arcsec, expected.distance_arcsec)
+        record_property(f"pairs of {rule.n_neighbors} within {rule.radius_arcsec}", len(pairs))
+    record_property("rows", len(ra))
 
 
 def make_large_sources(folder: Path, rows: int, files: int = 20) -> list[Path]:
@@ -144,7 +166,7 @@ def test_an_exposure_against_many_rows_on_small_workers(tmp_path, record_propert
     near = (np.abs(table["ra"].to_numpy() - exposure.RA) < 12) & (np.abs(table["dec"].to_numpy() - exposure.DEC) < 8)
     rows = table.filter(pa.array(near))
     sky = SortedSky.from_positions(rows["ra"].to_numpy(), rows["dec"].to_numpy())
-    pairs = match_sorted(ra, dec, sky, MatchRule(5.0), use_tree=True)
+    pairs = by_tree((ra, dec), sky, MatchRule(5.0))
     assert report["left"] == pairs.left.tolist()
     assert report["cntr"] == rows["cntr"].to_numpy()[pairs.right].tolist()
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 
 from tests.matching.skies import PLACES, clump, rough_sky
 from tests.matching.strategies import minima, neighbours, patches, radii
+from tests.matching.ways import both_ways
 from tests.oracle import brute_force
 from xmatch_hats.matching import pairs as pairs_module
 from xmatch_hats.matching.pairs import rank_pairs
@@ -21,8 +22,7 @@ def assert_equal(left, right, rule, ids=None, expected=None):
     )
     sky = SortedSky.from_positions(*right)
     ties = () if ids is None else (np.asarray(ids)[sky.rows],)
-    for use_tree in (False, True):
-        pairs = match_sorted(*left, sky, rule, ties=ties, use_tree=use_tree)
+    for pairs in both_ways(left, sky, rule, ties):
         np.testing.assert_array_equal(pairs.left, expected.left)
         np.testing.assert_array_equal(pairs.right, expected.right)
         np.testing.assert_allclose(pairs.distance_arcsec, expected.sep_arcsec, rtol=0, atol=1e-9)
@@ -90,10 +90,7 @@ def test_ties_go_to_the_smaller_id_whatever_the_order_of_rows():
     for _ in range(20):
         order = rng.permutation(len(ids))
         sky = SortedSky.from_positions(right_ra[order], right_dec[order])
-        for use_tree in (False, True):
-            pairs = match_sorted(
-                [30.0], [10.0], sky, MatchRule(5.0, 5), ties=(ids[order][sky.rows],), use_tree=use_tree
-            )
+        for pairs in both_ways(([30.0], [10.0]), sky, MatchRule(5.0, 5), (ids[order][sky.rows],)):
             found = ids[order][pairs.right].tolist()
             expected = expected or found
             assert found == expected == [50, 51, 52, 53, 54]

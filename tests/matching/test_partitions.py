@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.matching.skies import PLACES, clump
 from tests.oracle import brute_force
-from xmatch_hats.healpix import cells_of
+from xmatch_hats.healpix import cells_of, cover_ranges
 from xmatch_hats.matching.partitions import PartitionIndex, expand_ranges
 
 
@@ -36,6 +36,21 @@ def test_home_and_touched_against_every_position():
         pairs = brute_force(*left, *right, 600.0)
         needed = {(a, home[b]) for a, b in zip(pairs.left, pairs.right, strict=True) if home[b] >= 0}
         assert needed <= found
+
+
+def test_touched_are_the_partitions_that_the_blocks_overlap():
+    """Also where a block just reaches a border, which only some of the radii do here."""
+    rng = np.random.default_rng(12)
+    index = PartitionIndex.from_pixels(random_partitions(rng))
+    corners = np.r_[index.starts, index.stops - 1]
+    anywhere = cells_of(*clump(rng, 0.0, 0.0, 2000, 180.0))
+    near = np.clip(corners + rng.integers(-(1 << 24), 1 << 24, len(corners)), 0, (12 << 58) - 1)
+    cells = rng.permutation(np.r_[corners, near, anywhere])
+    for radius in (1e-4, 1.0, 600.0, 3600.0 * 5, 3600.0 * 35):
+        starts, stops = cover_ranges(cells, radius)
+        ranges, partitions = index.overlapping(starts.ravel(), stops.ravel())
+        expected = sorted(set(zip((ranges // starts.shape[1]).tolist(), partitions.tolist(), strict=True)))
+        assert list(zip(*(side.tolist() for side in index.touched(cells, radius)), strict=True)) == expected
 
 
 def test_no_partitions():

@@ -1,4 +1,4 @@
-"""Our rule of matching as an LSDB crossmatch algorithm."""
+"""Our rule of matching as an LSDB crossmatch algorithm, and the match of one frame of a catalogue."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from xmatch_hats.errors import RadiusError
 from xmatch_hats.matching.pairs import Pairs, Problem, match_pairs
 from xmatch_hats.matching.rule import MatchRule
+from xmatch_hats.matching.sorted import SortedSky, match_sorted
 from xmatch_hats.matching.ties import tie_keys
 from xmatch_hats.matching.tree import TreeFinder
-from xmatch_hats.sphere import PositionFault, position_faults, unit_vectors
+from xmatch_hats.sphere import PositionFault, position_faults
 
 if TYPE_CHECKING:
     import lsdb
@@ -36,7 +37,7 @@ class TieExactCrossmatch(AbstractCrossmatchAlgorithm):
 
     # The separation is not handed on as a column: a catalogue may have one of the same name, and whoever gets the rows
     # computes it again from the positions, to the last bit.
-    extra_columns = None
+    extra_columns: pd.DataFrame | None = None
 
     def __init__(self, rule: MatchRule, id_column: str | None) -> None:
         super().__init__()
@@ -71,6 +72,7 @@ class TieExactCrossmatch(AbstractCrossmatchAlgorithm):
             crossmatch_args.right_catalog_info,
             self.rule,
             self.id_column,
+            use_tree=True,
         )
         return pairs.left, pairs.right, pd.DataFrame(index=pd.RangeIndex(len(pairs)))
 
@@ -82,6 +84,9 @@ def match_frame(
     info: TableProperties,
     rule: MatchRule,
     id_column: str | None,
+    *,
+    index: NDArray[np.int64] | None = None,
+    use_tree: bool = False,
 ) -> Pairs:
     """Match valid positions with the rows of one frame of a catalogue; rows without a position match nothing.
 
@@ -96,6 +101,10 @@ def match_frame(
         Which pairs are asked for.
     id_column : str or None
         Column of the frame that decides ties.
+    index : ndarray of int64, shape (n,), optional
+        Spatial indexes of the positions, where they are known.
+    use_tree : bool, optional
+        Find candidates by a k-d tree instead: another way to the same pairs.
 
     Returns
     -------
@@ -106,9 +115,13 @@ def match_frame(
     rows = np.flatnonzero(position_faults(right_ra, right_dec) == PositionFault.NONE)
     right_ra, right_dec = right_ra[rows], right_dec[rows]
     ids = None if id_column is None else pa.array(frame[id_column].iloc[rows])
-    left_xyz, right_xyz = unit_vectors(ra, dec), unit_vectors(right_ra, right_dec)
     ties = tie_keys(ids, right_ra, right_dec)
-    pairs = match_pairs(Problem(TreeFinder(left_xyz, right_xyz), left_xyz, right_xyz, ties, rule))
+    if use_tree:
+        left, right = (ra, dec), (right_ra, right_dec)
+        pairs = match_pairs(Problem(TreeFinder(left, right), left, right, ties, rule))
+    else:
+        sky = SortedSky.from_positions(right_ra, right_dec)
+        pairs = match_sorted(ra, dec, sky, rule, ties=tuple(key[sky.rows] for key in ties), index=index)
     return Pairs(pairs.left, rows[pairs.right], pairs.distance_arcsec, pairs.rank)
 
 

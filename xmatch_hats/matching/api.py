@@ -17,7 +17,15 @@ from xmatch_hats.errors import RadiusError, TableError, UsageError
 from xmatch_hats.matching.algorithm import check_margin
 from xmatch_hats.matching.assemble import Join, Names, added_columns, check_join
 from xmatch_hats.matching.batch import merge_found, sort_positions
-from xmatch_hats.matching.crossmatcher import CHUNK_ROWS, Crossmatcher, check_engine, finish, match_sides, open_side
+from xmatch_hats.matching.crossmatcher import (
+    CHUNK_ROWS,
+    ENGINES,
+    Crossmatcher,
+    check_engine,
+    finish,
+    match_sides,
+    open_side,
+)
 from xmatch_hats.matching.forms import Form, form_of, is_lsdb, is_table, to_arrow
 from xmatch_hats.matching.plain import PlainSide
 from xmatch_hats.matching.result import MatchResult
@@ -51,7 +59,7 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     names: Names | str | None = None,
     client: Client | None = None,
     workers: int | None = None,
-    engine: str = "lsdb",
+    engine: str = ENGINES[0],
 ) -> Any:
     """Match the rows of a table with those of a catalogue that lie within a radius.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,11 @@ JOINS: tuple[Join, ...] = ("left", "inner")
 Names = Mapping[str, str] | Mapping[str, Mapping[str, str]]
 """What to call columns: by their names in the copy, or by catalogue and name."""
 
+Rows = TypeVar("Rows", pa.Table, pa.Array, pa.ChunkedArray)
+
 DISTANCE, STATUS, RANK = "_dist_arcsec", "_status", "_rank"
 
-_TEXTS = {
+RESULT_METADATA = {
     DISTANCE: {b"unit": b"arcsec", b"ucd": b"pos.angDistance", b"description": b"Separation from the catalogue's row"},
     STATUS: {b"ucd": b"meta.code.status", b"description": b"matched, unmatched, outside-coverage or rejected"},
     RANK: {b"ucd": b"meta.number", b"description": b"1 for the nearest row of the catalogue, 2 for the next"},
@@ -59,7 +61,7 @@ def joined_table(
         neighbours, or the join is not one of the two.
     """
     rows, added = added_columns(table.column_names, results, join=join, names=names)
-    taken = table.take(pa.array(rows))
+    taken = take(table, rows)
     fields = [*taken.schema, *added.schema]
     return pa.table([*taken.columns, *added.columns], schema=pa.schema(fields, metadata=table.schema.metadata))
 
@@ -91,17 +93,31 @@ def added_columns(
     fields: list[pa.Field] = []
     columns: list[pa.Array | pa.ChunkedArray] = []
     for name, result in results.items():
-        picked = pa.array(pairs[name], mask=pairs[name] < 0)
+        picked = pairs[name]
         for field, column, title in zip(result.rows.schema, result.rows.columns, called[name], strict=True):
             fields.append(field.with_name(title).with_nullable(True))
-            columns.append(column.take(picked))
-        ending = {DISTANCE: pa.array(result.distance_arcsec).take(picked), STATUS: _labels(result.status[rows])}
+            columns.append(take(column, picked))
+        ending = {DISTANCE: take(pa.array(result.distance_arcsec), picked), STATUS: _labels(result.status[rows])}
         if result.is_ranked:
-            ending[RANK] = pa.array(result.rank).take(picked)
+            ending[RANK] = take(pa.array(result.rank), picked)
         for kind, column in ending.items():
-            fields.append(pa.field(finals[name, kind], column.type, metadata=_TEXTS[kind]))
+            fields.append(pa.field(finals[name, kind], column.type, metadata=RESULT_METADATA[kind]))
             columns.append(column)
     return rows, pa.table(columns, schema=pa.schema(fields))
+
+
+def take(values: Rows, rows: NDArray[np.int64]) -> Rows:
+    """Take rows of a table or of a column.
+
+    Parameters
+    ----------
+    values : pyarrow.Table, Array or ChunkedArray
+    rows : ndarray of int64, shape (q,)
+        A negative one, of a column, gives a missing value.
+    """
+    if len(rows) == len(values) and bool((rows == np.arange(len(rows))).all()):
+        return values
+    return values.take(pa.array(rows, mask=rows < 0))
 
 
 def check_join(join: str, results: Mapping[str, MatchResult]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmatch_hats.errors import UsageError
 from xmatch_hats.healpix import cells_of
+from xmatch_hats.matching.cells import radix_sort
 from xmatch_hats.sphere import PositionFault, position_faults
 
 
@@ -114,10 +115,10 @@ def sort_positions(ra: ArrayLike, dec: ArrayLike) -> tuple[Positions, NDArray[np
     if ra.ndim != 1 or ra.shape != dec.shape:
         raise UsageError(f"ra and dec must be two columns of one length, not of shapes {ra.shape} and {dec.shape}")
     faults = position_faults(ra, dec)
-    rows = np.flatnonzero(faults == PositionFault.NONE).astype(np.int64)
-    index = cells_of(ra[rows], dec[rows])
-    order = np.argsort(index, kind="stable")
-    return Positions(rows[order], ra[rows][order], dec[rows][order], index[order]), faults
+    rows = np.flatnonzero(faults == PositionFault.NONE)
+    index, order = radix_sort(cells_of(ra[rows], dec[rows]))
+    rows = rows[order]
+    return Positions(rows, ra[rows], dec[rows], index), faults
 
 
 def merge_found(parts: list[Found], schema: pa.Schema) -> Found:
@@ -126,12 +127,15 @@ def merge_found(parts: list[Found], schema: pa.Schema) -> Found:
     Parameters
     ----------
     parts : list of Found
+        Each by input row.
     schema : pyarrow.Schema
         Of their rows.
     """
     if not parts:
         none = np.empty(0, np.int64)
         return Found(none, none.astype(np.int32), none.astype(np.float64), schema.empty_table())
+    if len(parts) == 1:
+        return parts[0]
     left = np.concatenate([part.left for part in parts])
     order = np.argsort(left, kind="stable")
     table = pa.concat_tables([part.rows for part in parts])

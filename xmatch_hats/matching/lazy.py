@@ -183,9 +183,10 @@ def match_part(left: pd.DataFrame, right: pd.DataFrame, *, plan: LazyPlan) -> pd
     """Match a left partition with one right partition: the pairs, with the right rows."""
     positions = _positions(left, plan)
     # Input rows ascend here, so that frames of any partition can be put together by them.
-    pairs = match_frame(positions.ra, positions.dec, right, plan.answer.info, plan.rule, plan.answer.id_column)
+    ra, dec, answer = positions.ra, positions.dec, plan.answer
+    pairs = match_frame(ra, dec, right, answer.info, plan.rule, answer.id_column, index=positions.index)
     found = right.iloc[pairs.right].reset_index(drop=True)
-    columns = {ROW: positions.rows[pairs.left], RA: positions.ra[pairs.left], DEC: positions.dec[pairs.left]}
+    columns = {ROW: positions.rows[pairs.left], RA: ra[pairs.left], DEC: dec[pairs.left]}
     return pd.concat([pd.DataFrame(columns), pd.DataFrame(found)], axis=1)
 
 

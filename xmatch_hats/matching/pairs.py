@@ -13,14 +13,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xmatch_hats.matching.cells import radix_sort
 from xmatch_hats.matching.rule import MatchRule, pad
-from xmatch_hats.sphere import separation_arcsec
+from xmatch_hats.sphere import separation_arcsec, unit_vectors
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 BLOCK_CANDIDATES = 1 << 19
-"""Candidates judged at once. About 150 bytes each are alive together (two positions, differences, keys), so a block
-takes some 80 MB; only a single row with more candidates than this takes more."""
+"""Candidates judged at once. About 250 bytes each are alive together (two positions, differences, keys), so a block
+takes some 130 MB; only a single row with more candidates than this takes more."""
 
 CROWDED = 256
 """Candidates of one row, beyond which the nearest are first sought in a smaller disc."""
@@ -29,15 +31,37 @@ SMALLEST_ARCSEC = 1e-3
 """Discs are not shrunk below this: what is still crowded here lies on one spot."""
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Some of the candidates of some rows: all those of a row together, or none."""
+
+    left: Integers
+    """Left rows, shape (m,); those of one row are adjacent."""
+    right: Integers
+    """Right rows, shape (m,)."""
+    crowded: Integers
+    """Left rows whose candidates are left out, because they have too many."""
+
+
 class Finder(Protocol):
     """Proposes candidates for the rows of one left side among the rows of one right side."""
 
-    def counts(self, rows: Integers, radius_arcsec: float) -> Integers:
-        """Count the candidates of each of the left ``rows``."""
-        ...
+    def find(self, rows: Integers, radius_arcsec: float, limit: int | None) -> Iterator[Candidates]:
+        """List all rows within a radius, and perhaps more, each pair once, in blocks.
 
-    def candidates(self, rows: Integers, radius_arcsec: float) -> tuple[Integers, Integers]:
-        """List all candidates: left rows and right rows, shape (m,), in any order, each pair once."""
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            Left rows.
+        radius_arcsec : float
+        limit : int or None
+            Rows with more candidates than this are crowded.
+
+        Yields
+        ------
+        Candidates
+            No more than `BLOCK_CANDIDATES`, unless one row alone has.
+        """
         ...
 
 
@@ -63,10 +87,10 @@ class Problem:
     """Two sides, a finder over them, and the rule."""
 
     finder: Finder
-    left_xyz: NDArray[np.float64]
-    """Unit vectors, shape (n, 3)."""
-    right_xyz: NDArray[np.float64]
-    """Unit vectors, shape (m, 3)."""
+    left: tuple[Floats, Floats]
+    """Right ascensions and declinations in degrees, each of shape (n,)."""
+    right: tuple[Floats, Floats]
+    """The same, each of shape (m,)."""
     ties: Sequence[NDArray]
     """What equal separations are ordered by, each of shape (m,), the most important first; the right row comes last."""
     rule: MatchRule
@@ -84,14 +108,17 @@ def match_pairs(problem: Problem) -> Pairs:
     Pairs
         By left row and rank.
     """
-    rows = np.arange(len(problem.left_xyz), dtype=np.int64)
-    found = list(_search(problem, rows, problem.rule.radius_arcsec)) if len(problem.right_xyz) else []
+    rows = np.arange(len(problem.left[0]), dtype=np.int64)
+    rule, limit = problem.rule, _limit(problem.rule, problem.rule.radius_arcsec)
+    found = list(_search(problem, rows, rule.radius_arcsec, limit)) if len(rows) and len(problem.right[0]) else []
     if not found:
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int32))
-    left, right, separation, rank = (np.concatenate(column) for column in zip(*found, strict=True))
+    left, right, separation, rank = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+    if is_ascending(left):
+        return Pairs(left, right, separation, rank)
     # Each left row was judged at one place, so its pairs are in order already.
-    order = np.argsort(left, kind="stable")
-    return Pairs(left[order], right[order], separation[order], rank[order])
+    left, order = radix_sort(left)
+    return Pairs(left, right[order], separation[order], rank[order])
 
 
 def rank_pairs(
@@ -102,7 +129,7 @@ def rank_pairs(
     Parameters
     ----------
     left : ndarray of int64, shape (p,)
-        Left rows.
+        Left rows, in any order.
     separation : ndarray of float64, shape (p,)
     ties : sequence of ndarray, shape (p,)
         What equal separations are ordered by, the most important first.
@@ -116,55 +143,66 @@ def rank_pairs(
     rank : ndarray of int32, shape (q,)
         1 for the nearest of each row.
     """
-    order = np.lexsort((*reversed(ties), separation, left))
-    rows = left[order]
-    first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]]) if len(rows) else np.empty(0, np.int64)
-    rank = np.arange(1, len(rows) + 1) - np.repeat(first, np.diff(np.r_[first, len(rows)]))
-    if n_neighbors is not None:
-        keep = rank <= n_neighbors
-        order, rank = order[keep], rank[keep]
-    return order.astype(np.int64), rank.astype(np.int32)
+    rows, order = (left, np.arange(len(left))) if is_ascending(left) else radix_sort(left)
+    # Most rows have one pair: only the others have something to sort.
+    same = rows[1:] == rows[:-1]
+    several = np.zeros(len(rows), dtype=bool)
+    several[1:] = same
+    several[:-1] |= same
+    rank = np.ones(len(rows), dtype=np.int32)
+    if several.any():
+        among = order[several]
+        among = among[np.lexsort((*(key[among] for key in reversed(ties)), separation[among], left[among]))]
+        order[several] = among
+        rank[several] = _places(left[among])
+        if n_neighbors is not None:
+            keep = rank <= n_neighbors
+            order, rank = order[keep], rank[keep]
+    return order, rank
 
 
-_Found = tuple[Integers, Integers, NDArray[np.float64], NDArray[np.int32]]
+def _places(rows: Integers) -> Integers:
+    """Count the pairs of each row from 1; those of a row are adjacent."""
+    first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+    return np.arange(1, len(rows) + 1) - np.repeat(first, np.diff(np.r_[first, len(rows)]))
 
 
-def _search(problem: Problem, rows: Integers, radius_arcsec: float) -> Iterator[_Found]:
+def is_ascending(values: NDArray) -> bool:
+    """Whether no value is below the one before it."""
+    return bool((values[1:] >= values[:-1]).all())
+
+
+_Found = tuple[Integers, Integers, Floats, NDArray[np.int32]]
+
+
+def _limit(rule: MatchRule, radius_arcsec: float) -> int | None:
+    """How many candidates a row may have before a smaller disc is tried; None where that cannot help."""
+    if rule.n_neighbors is None or radius_arcsec / 4.0 <= max(SMALLEST_ARCSEC, rule.min_radius_arcsec):
+        return None
+    return CROWDED * rule.n_neighbors
+
+
+def _search(problem: Problem, rows: Integers, radius_arcsec: float, limit: int | None) -> Iterator[_Found]:
     """Judge the candidates within a radius, in blocks; where a row has a crowd, try a smaller disc first.
 
     ``k`` pairs within a smaller disc are the ``k`` nearest, whatever lies farther out.
     """
-    counts = problem.finder.counts(rows, pad(radius_arcsec))
-    k, smaller = problem.rule.n_neighbors, radius_arcsec / 4.0
-    if k is not None and smaller > max(SMALLEST_ARCSEC, problem.rule.min_radius_arcsec):
-        crowded = counts > CROWDED * k
-        if crowded.any():
-            wanting = crowded.copy()
-            for found in _search(problem, rows[crowded], smaller):
-                full = np.isin(found[0], found[0][found[3] == k])
-                wanting &= ~np.isin(rows, found[0][full])
-                yield tuple(column[full] for column in found)  # type: ignore[misc]
-            rows, counts = rows[~crowded | wanting], counts[~crowded | wanting]
-    for block in _blocks(rows, counts):
+    for block in problem.finder.find(rows, pad(radius_arcsec), limit):
         yield _judge(problem, block, radius_arcsec)
+        if len(block.crowded):
+            wanting, smaller = block.crowded, radius_arcsec / 4.0
+            for found in _search(problem, wanting, smaller, _limit(problem.rule, smaller)):
+                full = np.isin(found[0], found[0][found[3] == problem.rule.n_neighbors])
+                wanting = np.setdiff1d(wanting, found[0][full])
+                yield tuple(column[full] for column in found)  # type: ignore[misc]
+            yield from _search(problem, wanting, radius_arcsec, None)
 
 
-def _blocks(rows: Integers, counts: Integers) -> Iterator[Integers]:
-    """Split rows so that no block has more than `BLOCK_CANDIDATES`, unless one row alone has."""
-    rows, counts = rows[counts > 0], counts[counts > 0]
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(rows):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + BLOCK_CANDIDATES, side="right")))
-        yield rows[start:stop]
-        start = stop
-
-
-def _judge(problem: Problem, rows: Integers, radius_arcsec: float) -> _Found:
-    """Compute exact separations of all candidates of some rows; keep, rank and cut what counts."""
-    left, right = problem.finder.candidates(rows, pad(radius_arcsec))
-    separation = separation_arcsec(problem.left_xyz[left], problem.right_xyz[right])
+def _judge(problem: Problem, block: Candidates, radius_arcsec: float) -> _Found:
+    """Compute exact separations of candidates; keep, rank and cut what counts."""
+    left, right = block.left, block.right
+    here, there = ((ra[row], dec[row]) for (ra, dec), row in ((problem.left, left), (problem.right, right)))
+    separation = separation_arcsec(unit_vectors(*here), unit_vectors(*there))
     keep = separation <= radius_arcsec
     if problem.rule.min_radius_arcsec > 0.0:
         keep &= separation > problem.rule.min_radius_arcsec

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmatch_hats.healpix import MAX_ORDER, cover_ranges
+from xmatch_hats.healpix import MAX_ORDER, cover_order, cover_ranges
+from xmatch_hats.matching.cells import crossing
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class PartitionIndex:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @cached_property
+    def _orders(self) -> NDArray[np.int64]:
+        return np.array([order for order, _ in self.pixels], dtype=np.int64)
 
     def home(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """Find the partition that each position lies in.
@@ -72,11 +78,23 @@ class PartitionIndex:
         rows, partitions : ndarray of int64, shape (m,)
             Each pair once, by row and partition. Some may be touched only nearly; none is left out.
         """
-        starts, stops = cover_ranges(index, radius_arcsec)
+        home, inside = self._at_home(index, radius_arcsec)
+        rows = np.flatnonzero(~inside)
+        starts, stops = cover_ranges(index[rows], radius_arcsec)
         ranges, partitions = self.overlapping(starts.ravel(), stops.ravel())
+        size = max(len(self), 1)
         # Several cells of one block can lie in the same partition.
-        pairs = np.unique(ranges // starts.shape[1] * np.int64(max(len(self), 1)) + partitions)
-        return pairs // max(len(self), 1), pairs % max(len(self), 1)
+        near = np.unique(rows[ranges // starts.shape[1]] * size + partitions)
+        pairs = np.sort(np.concatenate([np.flatnonzero(inside) * size + home[inside], near]), kind="stable")
+        return pairs // size, pairs % size
+
+    def _at_home(self, index: NDArray[np.int64], radius_arcsec: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Find the partition of each position, and whether its disc lies wholly in it: so it is with nearly all."""
+        home, order = self.home(index), cover_order(radius_arcsec)
+        if order is None or len(self) == 0:
+            return home, np.zeros(len(index), dtype=bool)
+        depths = np.maximum(order - self._orders, 0)[home]
+        return home, (home >= 0) & ~crossing(index >> 2 * (MAX_ORDER - order), depths)
 
     def overlapping(
         self, starts: NDArray[np.int64], stops: NDArray[np.int64]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from xmatch_hats.sphere import chord_of_arcsec
+from xmatch_hats.matching import pairs
+from xmatch_hats.matching.pairs import Candidates, Floats, Integers
+from xmatch_hats.sphere import chord_of_arcsec, unit_vectors
 
 
 class TreeFinder:
@@ -16,23 +19,36 @@ class TreeFinder:
 
     Parameters
     ----------
-    left_xyz, right_xyz : ndarray of float64, shape (n, 3) and (m, 3)
-        Unit vectors, finite.
+    left, right : tuple of ndarray of float64
+        Right ascensions and declinations in degrees, each of shape (n,) and (m,); all of them valid positions.
     """
 
-    def __init__(self, left_xyz: NDArray[np.float64], right_xyz: NDArray[np.float64]) -> None:
-        self._left = left_xyz
+    def __init__(self, left: tuple[Floats, Floats], right: tuple[Floats, Floats]) -> None:
+        self._left = unit_vectors(*left)
         # One tree serves one batch: building it well would cost more than it saves.
-        self._tree = cKDTree(right_xyz, balanced_tree=False, compact_nodes=False)
+        self._tree = cKDTree(unit_vectors(*right), balanced_tree=False, compact_nodes=False)
 
-    def counts(self, rows: NDArray[np.int64], radius_arcsec: float) -> NDArray[np.int64]:
-        """Count the candidates of each of the left ``rows``."""
+    def find(self, rows: Integers, radius_arcsec: float, limit: int | None) -> Iterator[Candidates]:
+        """List all rows within a radius, in blocks; see `Finder`."""
         chord = chord_of_arcsec(radius_arcsec)
-        return np.asarray(self._tree.query_ball_point(self._left[rows], chord, return_length=True), dtype=np.int64)
+        counts = np.asarray(self._tree.query_ball_point(self._left[rows], chord, return_length=True), dtype=np.int64)
+        crowded = counts > limit if limit is not None else np.zeros(len(rows), dtype=bool)
+        none = np.empty(0, np.int64)
+        yield Candidates(none, none, rows[crowded])
+        for block in _blocks(rows[~crowded], counts[~crowded]):
+            lists = self._tree.query_ball_point(self._left[block], chord, return_sorted=False)
+            lengths = np.fromiter((len(found) for found in lists), dtype=np.int64, count=len(lists))
+            right = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=int(lengths.sum()))
+            yield Candidates(np.repeat(block, lengths), right, none)
 
-    def candidates(self, rows: NDArray[np.int64], radius_arcsec: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """List all candidates: left rows and right rows, shape (m,)."""
-        lists = self._tree.query_ball_point(self._left[rows], chord_of_arcsec(radius_arcsec), return_sorted=False)
-        lengths = np.fromiter((len(found) for found in lists), dtype=np.int64, count=len(lists))
-        right = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=int(lengths.sum()))
-        return np.repeat(rows, lengths), right
+
+def _blocks(rows: Integers, counts: NDArray[np.int64]) -> Iterator[Integers]:
+    """Split rows so that no block has more than the allowed candidates, unless one row alone has."""
+    rows, counts = rows[counts > 0], counts[counts > 0]
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(rows):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + pairs.BLOCK_CANDIDATES, side="right")))
+        yield rows[start:stop]
+        start = stop

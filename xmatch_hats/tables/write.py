@@ -92,7 +92,9 @@ def _writer(kind: str) -> Callable[[pa.Table, IO[bytes], Path], None]:
 
 
 def _write_parquet(table: pa.Table, file: IO[bytes], path: Path) -> None:
+    # Numbers seldom repeat: looking for it takes longer than writing them.
+    texts = [field.name for field in table.schema if field.type in (pa.string(), pa.large_string())]
     try:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", use_dictionary=texts)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TableError(f"cannot be written as parquet: {error}", place=path) from error

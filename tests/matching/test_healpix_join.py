@@ -1,0 +1,136 @@
+"""The join as an LSDB algorithm: LSDB's own answers, and brute force where LSDB leaves the choice open."""
+
+from __future__ import annotations
+
+import lsdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from dask.base import tokenize
+from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
+
+from tests.oracle import brute_force
+from xmatch_hats import HealpixJoin
+from xmatch_hats.errors import RadiusError, TableError, UsageError
+
+BIG = 9_007_199_254_740_993
+
+
+@pytest.fixture(scope="module")
+def left_frame(sky):
+    ra, dec = sky.ra[::4], sky.dec[::4]
+    return pd.DataFrame({"ra": ra, "dec": dec, "objid": np.arange(len(ra)) + BIG})
+
+
+@pytest.fixture(scope="module", params=[150, 100_000], ids=["fine left", "coarse left"])
+def left(left_frame, request):
+    return lsdb.from_dataframe(left_frame, partition_rows=request.param, margin_threshold=None, highest_order=7)
+
+
+@pytest.fixture(scope="module")
+def right(copy_path):
+    return lsdb.open_catalog(copy_path)
+
+
+def joined(left, right, algorithm, how="inner"):
+    lazy = left.crossmatch(right, algorithm=algorithm, how=how, suffixes=("", "_r"), suffix_method="all_columns")
+    out = lazy.compute(progress_bar=False)
+    assert list(out.columns) == list(lazy.columns)
+    assert out["_dist_arcsec"].dtype == pd.ArrowDtype(pa.float64())
+    return out.sort_values(["objid", "_dist_arcsec", "cntr_r"], kind="stable").reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("radius", "k", "minimum"),
+    [(0.1, 1, 0.0), (1.0, 1, 0.0), (10.0, 1, 0.0), (10.0, 3, 0.0), (5.0, 2, 1.0), (8.0, None, 0.0)],
+    ids=str,
+)
+def test_equals_brute_force_and_the_tree(sky, left_frame, left, right, radius, k, minimum):
+    out = joined(left, right, HealpixJoin(radius, k, minimum, id_column="cntr"))
+    rows = sky.frame["ra"], sky.frame["dec"]
+    pairs = brute_force(left_frame["ra"], left_frame["dec"], *rows, radius, k=k, min_radius_arcsec=minimum, ids=sky.ids)
+    assert len(pairs)
+    np.testing.assert_array_equal(out["objid"].to_numpy() - BIG, pairs.left)
+    np.testing.assert_array_equal(out["cntr_r"].to_numpy(), sky.ids[pairs.right])
+    np.testing.assert_allclose(out["_dist_arcsec"].to_numpy(), pairs.sep_arcsec, rtol=0, atol=1e-9)
+    tree = joined(left, right, lsdb.KdTreeCrossmatch(k or 100, radius, minimum))
+    assert out["objid"].equals(tree["objid"])
+    np.testing.assert_allclose(out["_dist_arcsec"].to_numpy(), tree["_dist_arcsec"].to_numpy(), rtol=0, atol=1e-9)
+
+
+def test_left_join_keeps_every_row(left_frame, left, right):
+    out, tree = (
+        joined(left, right, algorithm, "left") for algorithm in (HealpixJoin(2.0), lsdb.KdTreeCrossmatch(1, 2.0))
+    )
+    assert sorted(out["objid"]) == sorted(left_frame["objid"])
+    assert out["cntr_r"].isna().equals(tree["cntr_r"].isna())
+    assert out["cntr_r"].isna().any()
+    assert out["cntr_r"].dtype == pd.ArrowDtype(pa.int64())
+
+
+def test_changed_positions_and_any_order(left_frame, left, right):
+    """LSDB keeps the index of a row whose position is changed, and its rows in the order that a function gives them."""
+
+    def shifted(frame):
+        return frame.assign(dec=frame["dec"] + np.sign(-frame["dec"]) * 3.0 / 3600).iloc[::-1]
+
+    moved = left.map_partitions(shifted)
+    out, tree = (joined(moved, right, algorithm) for algorithm in (HealpixJoin(1.5), lsdb.KdTreeCrossmatch(1, 1.5)))
+    assert len(out)
+    assert out["objid"].equals(tree["objid"])
+    np.testing.assert_allclose(out["_dist_arcsec"].to_numpy(), tree["_dist_arcsec"].to_numpy(), rtol=0, atol=1e-9)
+
+
+def test_nested(left, right):
+    flat = joined(left, right, HealpixJoin(8.0, None))
+    nested = left.crossmatch_nested(right, algorithm=HealpixJoin(8.0, None), nested_column_name="near")
+    assert nested.compute(progress_bar=False)["near.cntr"].size == len(flat)
+
+
+@pytest.fixture
+def join_rows(right):
+    """Join rows of two small frames, of right ascension, declination and id."""
+    info = right.hc_structure.catalog_info
+
+    def join(algorithm, left, right):
+        frames = (pd.DataFrame(side, columns=["ra", "dec", "id"]) for side in (left, right))
+        return algorithm.perform_crossmatch(CrossmatchArgs(*frames, 0, 0, 0, 0, info, info, None))
+
+    return join
+
+
+def test_rows_without_a_position_match_nothing(join_rows):
+    bad = [(np.nan, 1.0, 0), (1.0, np.inf, 1), (1.0, 91.0, 2), (None, None, 3)]
+    good = [(1.0, 1.0, 4)]
+    rows, found, distances = join_rows(HealpixJoin(10.0, None), [*bad, *good], [*good, *bad])
+    assert (rows.tolist(), found.tolist(), distances["_dist_arcsec"].tolist()) == ([4], [0], [0.0])
+    for sides in (([], good), (good, []), (good, bad), (bad, good)):
+        assert [len(part) for part in join_rows(HealpixJoin(10.0), *sides)] == [0, 0, 0]
+
+
+def test_ties(join_rows):
+    here, beside = (30.0, 10.0), (30.0002, 10.0)
+    rows = [(*beside, 8), (*here, 9), (*beside, 7), (*here, 5)]
+    assert join_rows(HealpixJoin(5.0, 4, id_column="id"), [(*here, 0)], rows)[1].tolist() == [3, 1, 2, 0]
+    assert join_rows(HealpixJoin(5.0, 4), [(*here, 0)], rows)[1].tolist() == [1, 3, 0, 2]
+
+
+def test_refusals(left, right, copy_path):
+    with pytest.raises(RadiusError, match=r"a radius of 10.5 arcsec cannot be searched: .* a margin of 10 arcsec"):
+        left.crossmatch(right, algorithm=HealpixJoin(10.5), suffix_method="all_columns")
+    bare = lsdb.open_catalog(copy_path / "sky")
+    with pytest.raises(RadiusError, match="no margin cache"):
+        left.crossmatch(bare, algorithm=HealpixJoin(1.0), suffix_method="all_columns")
+    with pytest.raises(TableError, match=r"no column 'cntrs'.*cntr"):
+        left.crossmatch(right, algorithm=HealpixJoin(1.0, id_column="cntrs"), suffix_method="all_columns")
+    with pytest.raises(RadiusError):
+        HealpixJoin(-1.0)
+    with pytest.raises(UsageError):
+        HealpixJoin(1.0, 0)
+
+
+def test_dask_tells_joins_apart():
+    joins = [HealpixJoin(1.0), HealpixJoin(1.0, 2), HealpixJoin(1.0, 1, 0.5), HealpixJoin(1.0, id_column="cntr")]
+    assert len({tokenize(join) for join in joins}) == len(joins)
+    assert tokenize(HealpixJoin(1.0)) == tokenize(HealpixJoin(1.0))

@@ -1,0 +1,94 @@
+"""The sorted-HEALPix join as an LSDB crossmatch algorithm, for any code that uses LSDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from xmatch_hats.catalogs.copy import near_names
+from xmatch_hats.errors import TableError
+from xmatch_hats.matching.algorithm import TieExactCrossmatch, frame_positions, match_frame
+from xmatch_hats.matching.rule import MatchRule
+from xmatch_hats.sphere import PositionFault, position_faults
+
+if TYPE_CHECKING:
+    import lsdb
+    from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
+
+_DOUBLE = pd.ArrowDtype(pa.float64())
+
+
+class HealpixJoin(TieExactCrossmatch):
+    """Nearest, k nearest or all rows within a radius, by the sort order of the partitions instead of a tree.
+
+    ``left.crossmatch(right, algorithm=HealpixJoin(1.0))``. The answer has LSDB's own column ``_dist_arcsec``. Rows that
+    have no valid position match nothing. The rows of a partition are in the order of their positions already, with
+    those of the margin behind them; rows whose positions were changed since, or in any other order, are sorted first.
+
+    Parameters
+    ----------
+    radius_arcsec : float
+        Largest separation, inclusive.
+    n_neighbors : int or None, optional
+        How many of the nearest rows; None is all within the radius.
+    min_radius_arcsec : float, optional
+        Only rows beyond this separation count, where it is above 0.
+    id_column : str, optional
+        Column of the right catalogue whose smaller value decides between equal separations. Without it, the smaller
+        right ascension does, then the smaller declination, and of rows on one spot the earlier in the partition.
+
+    Raises
+    ------
+    RadiusError, UsageError
+        A radius or a number of neighbours that cannot mean anything.
+    """
+
+    extra_columns = pd.DataFrame({"_dist_arcsec": pd.Series(dtype=_DOUBLE)})
+
+    def __init__(
+        self,
+        radius_arcsec: float,
+        n_neighbors: int | None = 1,
+        min_radius_arcsec: float = 0.0,
+        id_column: str | None = None,
+    ) -> None:
+        super().__init__(MatchRule(radius_arcsec, n_neighbors, min_radius_arcsec), id_column)
+
+    @property
+    def radius_arcsec(self) -> float:
+        """Largest separation: what LSDB looks for where it joins the outer way."""
+        return self.rule.radius_arcsec
+
+    def validate(self, left: lsdb.Catalog, right: lsdb.Catalog) -> None:
+        """Refuse what would give wrong answers.
+
+        Raises
+        ------
+        RadiusError
+            The right catalogue's margin is narrower than the radius.
+        TableError
+            The right catalogue lacks the id column.
+        """
+        super().validate(left, right)
+        if self.id_column is not None and self.id_column not in right.columns:
+            raise TableError(
+                f"the right side has no column {self.id_column!r}",
+                place=right.name,
+                hint=near_names(self.id_column, right.columns),
+                value=self.id_column,
+            )
+
+    def perform_crossmatch(
+        self, crossmatch_args: CrossmatchArgs
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], pd.DataFrame]:
+        """Match the rows of one partition with those of another and its margin."""
+        ra, dec = frame_positions(crossmatch_args.left_df, crossmatch_args.left_catalog_info)
+        rows = np.flatnonzero(position_faults(ra, dec) == PositionFault.NONE)
+        right, info = crossmatch_args.right_df, crossmatch_args.right_catalog_info
+        pairs = match_frame(ra[rows], dec[rows], right, info, self.rule, self.id_column)
+        distances = pd.DataFrame({"_dist_arcsec": pd.Series(pairs.distance_arcsec, dtype=_DOUBLE)})
+        return rows[pairs.left], pairs.right, distances
