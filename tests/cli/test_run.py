@@ -111,7 +111,8 @@ def test_good_settings_are_told_and_pass(world, check, ready_database, tmp_path)
     assert code == 0, text
     assert report["ok"]
     details = {item["what"]: item["detail"] for item in report["checks"]}
-    assert list(details) == ["settings", "catalogues", "schemas", "dask", "database", "source", "output", "metrics"]
+    ends = ["source", "output", "metrics"]
+    assert list(details) == ["settings", "catalogues", "schemas", "engine", "dask", "database", *ends]
     assert f"reads {world.topic} as group {world.group}, writes {world.out} at least once" in details["settings"]
     assert "allwise at " in details["catalogues"]
     assert "3,000 rows" in details["catalogues"]

@@ -8,8 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from xmatch_hats.cli.options import NumericArgs, TlsOption, make_scheduler
+from xmatch_hats.cli.options import NumericArgs, TlsOption, begin_workers, make_scheduler
 from xmatch_hats.errors import ConfigError, UsageError
+from xmatch_hats.matching import forks
 
 app = typer.Typer()
 
@@ -37,3 +38,14 @@ def test_schedulers():
         make_scheduler("tcp://far:8786", None, ("ca", "cert", "key"))
     with pytest.raises(ConfigError, match="ca: cannot be read"):
         make_scheduler("tls://far:8786", None, ("ca", "cert", "key"))
+
+
+@pytest.mark.parametrize(
+    ("address", "workers", "begins"),
+    [(None, None, True), (None, 2, True), (None, 0, False), ("tcp://far:8786", None, False)],
+)
+def test_workers_begin_early_where_there_will_be_any(monkeypatch, address, workers, begins):
+    begun = []
+    monkeypatch.setattr(forks, "start_fork_server", lambda: begun.append(True))
+    begin_workers(address, workers)
+    assert bool(begun) is begins

@@ -22,7 +22,7 @@ from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.errors import CatalogError, PartitionReadError, RadiusError, SystemFailure, UsageError
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching import crossmatcher as crossmatcher_module
-from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
+from xmatch_hats.matching.crossmatcher import ENGINES, CatalogTarget, Crossmatcher
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.status import MatchStatus
@@ -338,9 +338,10 @@ class TestKilledWorkers:
             own.connect()
             yield own
 
-    @pytest.fixture
-    def matcher(self, own, copy_path):
-        with Crossmatcher([CatalogTarget(copy_path, radius_arcsec=10.0)], scheduler=own) as matcher:
+    @pytest.fixture(params=ENGINES)
+    def matcher(self, own, copy_path, request):
+        target = CatalogTarget(copy_path, radius_arcsec=10.0)
+        with Crossmatcher([target], scheduler=own, engine=request.param) as matcher:
             yield matcher
 
     def kill_one(self, own):
@@ -353,6 +354,7 @@ class TestKilledWorkers:
         self.kill_one(own)
         assert matcher.match(sky.ra, sky.dec)["sky"].rows.equals(first.rows)
 
+    @pytest.mark.parametrize("matcher", ["lsdb"], indirect=True)
     def test_in_the_middle_of_a_batch(self, own, matcher, sky):
         state = own._connection.cluster.scheduler
         killed = []
@@ -377,5 +379,19 @@ class TestKilledWorkers:
         result = matcher.match(sky.ra, sky.dec)["sky"]
         killer.join()
         assert len(killed) == 1
+        assert_exact(result, sky.ra, sky.dec, sky.frame, 10.0)
+        assert own._connection.client is client
+
+    @pytest.mark.parametrize("delay", [0.01, 0.03])
+    def test_while_partitions_are_opened(self, own, copy_path, sky, delay):
+        client = own._connection.client
+        client.wait_for_workers(2)
+        pid = next(iter(client.run(os.getpid).values()))
+        killer = threading.Timer(delay, os.kill, (pid, signal.SIGKILL))
+        with Crossmatcher([CatalogTarget(copy_path, radius_arcsec=10.0)], scheduler=own, cache_bytes=0) as matcher:
+            matcher.open()
+            killer.start()
+            result = matcher.match(sky.ra, sky.dec)["sky"]
+            killer.join()
         assert_exact(result, sky.ra, sky.dec, sky.frame, 10.0)
         assert own._connection.client is client

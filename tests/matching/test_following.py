@@ -15,6 +15,7 @@ from tests.matching.skies import write_copy
 from tests.oracle import brute_force
 from xmatch_hats.catalogs import registry
 from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.side_copy import remove_side_copy
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, PartitionReadError, SystemFailure, UsageError
 from xmatch_hats.matching.batch import sort_positions
 from xmatch_hats.matching.crossmatcher import CatalogTarget
@@ -98,6 +99,7 @@ def overwrite_files(path: Path, source: Path) -> None:
     """Another copy written over the old one, file by file, into the same folders and inodes."""
     for file in source.rglob("*"):
         if file.is_file():
+            (path / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
             (path / file.relative_to(source)).write_bytes(file.read_bytes())
 
 
@@ -138,10 +140,12 @@ def test_a_switch_is_taken_up_between_batches(night, versions, root, scheduler):
     assert scheduler.run({}, []) == []
 
 
-@pytest.mark.parametrize("replace", [replace_folder, overwrite_files])
-def test_a_copy_replaced_in_place_leaves_no_old_rows(night, versions, tmp_path, scheduler, replace):
+@pytest.mark.parametrize(
+    ("engine", "replace"), [("resident", replace_folder), ("resident", overwrite_files), ("lsdb", overwrite_files)]
+)
+def test_a_copy_replaced_in_place_leaves_no_old_rows(night, versions, tmp_path, scheduler, engine, replace):
     path = shutil.copytree(versions[1], tmp_path / "copy")
-    matcher = FollowingMatcher([CatalogTarget(str(path), "sky", RADIUS)], scheduler)
+    matcher = FollowingMatcher([CatalogTarget(str(path), "sky", RADIUS)], scheduler, engine=engine)
     night.check(matcher.current(), 1)
     for seed in (2, 3, 1):
         replace(path, versions[seed])
@@ -154,10 +158,10 @@ def test_what_another_client_holds_is_not_taken_for_the_new_version(night, versi
     from distributed import Client, wait
 
     path = shutil.copytree(versions[1], tmp_path / "copy")
-    matcher = FollowingMatcher([CatalogTarget(path, "sky", RADIUS)], Scheduler(dask_client))
+    matcher = FollowingMatcher([CatalogTarget(path, "sky", RADIUS)], Scheduler(dask_client), engine="lsdb")
     before = matcher.current()
     with Client(dask_client.scheduler.address, set_as_default=False) as other:
-        ((side, rule),) = before._sides
+        ((side, rule),) = before._engine.sides
         plan = side.plan(sort_positions(night.ra, night.dec)[0], rule)
         reads = [key for key in plan.graph if key[0].startswith("read_partition")]
         held = other.get(plan.graph, reads, sync=False)
@@ -265,6 +269,7 @@ def test_a_version_that_goes_while_it_is_read(night, versions, root, scheduler):
 
 def test_a_file_that_is_taken_away_and_put_back(night, versions, tmp_path, scheduler):
     path = shutil.copytree(versions[1], tmp_path / "copy")
+    remove_side_copy(LocalCopy.open(path))
     matcher = FollowingMatcher([CatalogTarget(path, "sky", RADIUS)], scheduler)
     night.check(matcher.current(), 1)
     copy = LocalCopy.open(path)

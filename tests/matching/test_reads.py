@@ -13,7 +13,7 @@ from tests.matching.skies import clump, partition_files, write_copy
 from xmatch_hats.catalogs.copy import open_copy
 from xmatch_hats.errors import PartitionReadError
 from xmatch_hats.healpix import cells_of
-from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
+from xmatch_hats.matching.crossmatcher import ENGINES, CatalogTarget, Crossmatcher
 from xmatch_hats.matching.partitions import PartitionIndex
 
 
@@ -44,48 +44,51 @@ def own_copy(copy_path, tmp_path):
     return shutil.copytree(copy_path, tmp_path / "copy")
 
 
-def match_all(path, sky, **keywords):
-    with Crossmatcher([CatalogTarget(path, radius_arcsec=5.0, **keywords)], workers=0) as matcher:
+def match_all(path, sky, engine, **keywords):
+    with Crossmatcher([CatalogTarget(path, radius_arcsec=5.0, **keywords)], workers=0, engine=engine) as matcher:
         return matcher.match(sky.ra, sky.dec)["sky"]
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, truncate, overwrite], ids=["deleted", "truncated", "overwritten"])
-@pytest.mark.parametrize("kind", ["main", "margin"])
-def test_a_file_that_cannot_be_read_fails_the_batch_by_name(sky, own_copy, kind, damage):
+@pytest.mark.parametrize(("engine", "kind"), [("resident", "main"), ("lsdb", "main"), ("lsdb", "margin")])
+def test_a_file_that_cannot_be_read_fails_the_batch_by_name(sky, own_copy, engine, kind, damage):
     path = max(partition_files(own_copy, kind), key=lambda p: p.stat().st_size)
     damage(path)
     with pytest.raises(PartitionReadError) as caught:
-        match_all(own_copy, sky)
+        match_all(own_copy, sky, engine)
     assert str(path) in str(caught.value)
     assert "Norder=" in str(caught.value)
     assert caught.value.hint
 
 
-def test_also_on_a_cluster(sky, own_copy, dask_client):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_also_on_a_cluster(sky, own_copy, dask_client, engine):
     path = partition_files(own_copy)[3]
     truncate(path)
     with (
-        Crossmatcher([CatalogTarget(own_copy, radius_arcsec=5.0)], client=dask_client) as matcher,
+        Crossmatcher([CatalogTarget(own_copy, radius_arcsec=5.0)], client=dask_client, engine=engine) as matcher,
         pytest.raises(PartitionReadError, match=path.name),
     ):
         matcher.match(sky.ra, sky.dec)
 
 
-def test_a_file_with_another_type_fails_the_batch(sky, own_copy):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_file_with_another_type_fails_the_batch(sky, own_copy, engine):
     path = partition_files(own_copy)[0]
     change_type(path)
     with pytest.raises(PartitionReadError, match="Norder="):
-        match_all(own_copy, sky)
-    assert len(match_all(own_copy, sky, columns=["cntr"]).left)
+        match_all(own_copy, sky, engine)
+    assert len(match_all(own_copy, sky, engine, columns=["cntr"]).left)
 
 
-def test_untouched_partitions_are_not_even_opened(sky, own_copy):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_untouched_partitions_are_not_even_opened(sky, own_copy, engine):
     """All other files are deleted, and the answer is the same."""
     copy = open_copy(own_copy)
     rng = np.random.default_rng(1)
     near = clump(rng, 45.0, 0.0, 300, 0.2)
     target = CatalogTarget(copy, radius_arcsec=5.0)
-    with Crossmatcher([target], workers=0) as matcher:
+    with Crossmatcher([target], workers=0, engine=engine) as matcher:
         before = matcher.match(*near)["sky"]
     index = PartitionIndex.from_pixels(copy.partitions)
     _, touched = index.touched(cells_of(*near), 5.1)
@@ -98,13 +101,14 @@ def test_untouched_partitions_are_not_even_opened(sky, own_copy):
     assert len(untouched) > 40
     for path in untouched:
         path.unlink()
-    with Crossmatcher([target], workers=0) as matcher:
+    with Crossmatcher([target], workers=0, engine=engine) as matcher:
         after = matcher.match(*near)["sky"]
     assert before.rows.equals(after.rows)
     np.testing.assert_array_equal(before.status, after.status)
 
 
-def test_only_asked_columns_are_read(sky, copy_path, tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_asked_columns_are_read(sky, tmp_path, engine):
     """The text column is most of the bytes of a copy; matching without it reads less than the rest."""
     rng = np.random.default_rng(2)
     frame = sky.frame.assign(note=[rng.bytes(1000).hex() for _ in range(len(sky.frame))])
@@ -119,7 +123,7 @@ def test_only_asked_columns_are_read(sky, copy_path, tmp_path):
     # Each footer is read twice at most, 64 KiB at a time.
     allowed = sizes["ra"] + sizes["dec"] + sizes["cntr"] + sizes["_healpix_29"] + 2 * 65_536 * len(metadata)
     assert sizes["note"] > allowed
-    with Crossmatcher([CatalogTarget(path, radius_arcsec=5.0, columns=["cntr"])], workers=0) as matcher:
+    with Crossmatcher([CatalogTarget(path, radius_arcsec=5.0, columns=["cntr"])], workers=0, engine=engine) as matcher:
         matcher.match(sky.ra[:10], sky.dec[:10])
         start = bytes_read()
         matcher.match(sky.ra, sky.dec)

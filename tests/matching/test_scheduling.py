@@ -21,6 +21,7 @@ from tests.conftest import on_ci
 from tests.matching.dask_process import ROOT, DaskProcess, add, die, fail, free_port, mark_and_sleep
 from xmatch_hats.errors import ConfigError, PartitionReadError, SystemFailure, UsageError
 from xmatch_hats.matching import clusters, scheduling
+from xmatch_hats.matching.calls import Call
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.tls import TlsFiles
 
@@ -190,7 +191,12 @@ class TestOwnCluster:
             own.connect()
 
 
-def test_workers_end_with_a_process_that_is_killed():
+@pytest.mark.parametrize("forked", [True, False], ids=["forked", "started anew"])
+def test_workers_end_with_a_process_that_is_killed(forked, tmp_path):
+    # A socket's path has a hundred characters or so.
+    folder = tmp_path if forked else tmp_path / ("long" * 30)
+    folder.mkdir(exist_ok=True)
+    environ = {**os.environ, "TMPDIR": str(folder)}
     code = (
         "import os, sys, time\n"
         "from xmatch_hats.matching.scheduling import Scheduler\n"
@@ -203,7 +209,7 @@ def test_workers_end_with_a_process_that_is_killed():
         "    print(pid, limit, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, env=environ)
     try:
         worker, limit = map(int, process.stdout.readline().split())
         assert psutil.pid_exists(worker)
@@ -339,6 +345,7 @@ class TestTls:
         try:
             with Scheduler(address=there.address, tls=files) as scheduler:
                 assert run_one(scheduler, add, 1, 2) == 3
+                assert scheduler.ask([Call(add, (1, 2))]) == [3]
                 assert scheduler.workers_alive() == 1
             with (
                 Scheduler(address=there.address, tls=others) as scheduler,

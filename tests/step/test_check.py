@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.alerts.test_registry import Registry
+from tests.copies import make_copy, sky_table
 from tests.services.topics import create_topic
 from tests.step.settings.world import KAFKA, load
+from xmatch_hats.catalogs.side_copy import build_side_copy
 from xmatch_hats.step import check
 from xmatch_hats.step.check import CheckReport, Finding, check_step
 from xmatch_hats.store.store import Store
@@ -24,7 +26,8 @@ def look(wise):
     def look(what: str, **variables: str) -> Finding:
         catalog = json.dumps([{"name": "allwise", "path": str(wise[0].path)}])
         report = check_step(load(**{"CATALOG": catalog, "WORKERS": "0", **FILES, **variables}))
-        assert [item.what for item in report.items] == ["settings", "catalogues", "schemas", "dask", "database"]
+        kinds = ["settings", "catalogues", "schemas", "engine", "dask", "database"]
+        assert [item.what for item in report.items] == kinds
         (found,) = [item for item in report.items if item.what == what]
         return found
 
@@ -94,6 +97,24 @@ def test_what_graphs_run_on(look, dask_client):
     address = dask_client.scheduler.address
     found = look("dask", WORKERS="", DASK_SCHEDULER=address)
     assert found == Finding("dask", ("DASK_SCHEDULER", "WORKERS"), True, f"{address} has 2 workers")
+
+
+def test_what_matches(look):
+    found = look("engine", WORKER_CACHE_BYTES="2GiB")
+    assert found.settings == ("MATCH_ENGINE", "WORKER_CACHE_BYTES")
+    assert found.detail == "resident; partitions that each worker keeps open: at most 2,147,483,648 bytes"
+    assert look("engine").detail.endswith("at most a quarter of its memory and 1 GiB")
+    assert look("engine", MATCH_ENGINE="LSDB").detail == "lsdb, which keeps nothing"
+
+
+def test_side_copies_are_told_of(look, tmp_path):
+    copy = make_copy(sky_table(50), tmp_path / "sky", coverage="all-sky", side_copy=False)
+    catalog = {"CATALOG": json.dumps([{"name": "a", "path": str(copy.path), "columns": ["flux"]}])}
+    assert look("catalogues", **catalog).detail.endswith(", no side copy")
+    build_side_copy(copy, ["flux"])
+    assert look("catalogues", **catalog).detail.endswith(", a side copy")
+    build_side_copy(copy, ["source_id"])
+    assert look("catalogues", **catalog).detail.endswith(", a side copy, of no use here without flux")
 
 
 def test_files_are_looked_at(look, tmp_path):

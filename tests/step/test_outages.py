@@ -31,7 +31,9 @@ from tests.step.test_tables import assert_tables
 from tests.store.conftest import url_of
 from tests.store.databases import tables_of
 from xmatch_hats.catalogs import registry
+from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.region import Box
+from xmatch_hats.catalogs.side_copy import remove_side_copy
 from xmatch_hats.matching import scheduling
 from xmatch_hats.step.database import open_store
 
@@ -77,8 +79,8 @@ def assert_all_went_well(world: World, sky: Sky) -> None:
 
 @pytest.fixture
 def copy(wise, tmp_path) -> Path:
-    """A copy of the catalogue that may be damaged."""
-    shutil.copytree(wise[0].path, tmp_path / "copy")
+    """A copy of the catalogue that may be damaged, and has no side copy that would be read in its place."""
+    remove_side_copy(LocalCopy.open(shutil.copytree(wise[0].path, tmp_path / "copy")))
     return tmp_path / "copy"
 
 

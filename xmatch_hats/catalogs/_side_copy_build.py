@@ -184,7 +184,7 @@ def partition_file(folder: Path, version: str, partition: Partition) -> Path:
     """
     order, pixel = partition
     tag = hashlib.sha256(version.encode()).hexdigest()[:16]
-    return folder / tag / f"Norder={order}" / f"Dir={pixel // 10_000 * 10_000}" / f"Npix={pixel}{SUFFIX}"
+    return folder / f"{tag}/Norder={order}/Dir={pixel // 10_000 * 10_000}/Npix={pixel}{SUFFIX}"
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -19,6 +19,7 @@ from xmatch_hats.cli.options import (
     SchedulerOption,
     TlsOption,
     WorkersOption,
+    begin_workers,
     make_scheduler,
     parse_targets,
 )
@@ -71,12 +72,14 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
     Example: xmatch-hats alerts ./packets --catalog ./allwise --out ./matched
     """
     from xmatch_hats.alerts.sources import is_small
+
+    if workers is None and scheduler is None and is_small(packets, CLUSTER_FROM_BYTES):
+        workers = 0
+    begin_workers(scheduler, workers)
     from xmatch_hats.matching.crossmatcher import Crossmatcher
     from xmatch_hats.step.files import run_alerts
 
     targets = [_with_columns(target) for target in parse_targets(catalog, radius_arcsec=radius)]
-    if workers is None and scheduler is None and is_small(packets, CLUSTER_FROM_BYTES):
-        workers = 0
     with (
         make_scheduler(scheduler, workers, tls) as where,
         Crossmatcher(targets, scheduler=where) as crossmatcher,

@@ -18,6 +18,7 @@ from xmatch_hats.cli.options import (
     SchedulerOption,
     TlsOption,
     WorkersOption,
+    begin_workers,
     make_scheduler,
     parse_targets,
     split_columns,
@@ -77,7 +78,7 @@ def match(  # noqa: PLR0913, options are the arguments of a command
 
     Example: xmatch-hats match t.csv --catalog ./allwise --radius 1 --out m.fits
     """
-    n_neighbors = _neighbors(neighbors, every, catalogs=len(catalog))
+    n_neighbors = wanted_neighbors(neighbors, every, catalogs=len(catalog))
     if (ra is None) != (dec is None):
         raise UsageError("only one coordinate column is named", hint="give both --ra and --dec, or neither")
     check_output(out, overwrite)
@@ -87,6 +88,7 @@ def match(  # noqa: PLR0913, options are the arguments of a command
         rows, positions = _read(table, hdu, ra, dec)
     if workers is None and scheduler is None and rows.num_rows < CLUSTER_FROM_ROWS:
         workers = 0
+    begin_workers(scheduler, workers)
     from xmatch_hats.matching.assemble import joined_table
     from xmatch_hats.matching.crossmatcher import Crossmatcher
     from xmatch_hats.tables.write import write_table
@@ -102,7 +104,7 @@ def match(  # noqa: PLR0913, options are the arguments of a command
     _report(results, out, joined.num_rows, join, as_json)
 
 
-def _neighbors(neighbors: int | None, every: bool, catalogs: int) -> int | None:
+def wanted_neighbors(neighbors: int | None, every: bool, catalogs: int = 1) -> int | None:
     """How many neighbours are asked for; None is all."""
     if neighbors is not None and every:
         raise UsageError("--neighbors and --all exclude each other")

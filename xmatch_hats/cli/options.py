@@ -171,7 +171,15 @@ def make_scheduler(address: str | None, workers: int | None, tls: tuple[Path, Pa
     return Scheduler(address=address, workers=workers, tls=None if tls is None else TlsFiles.of(*tls))
 
 
-def split_columns(values: Sequence[str] | None) -> list[str] | None:
+def begin_workers(address: str | None, workers: int | None) -> None:
+    """Have workers of our own, if there will be any, begin to import what they need, before this process does."""
+    if address is None and workers != 0:
+        from xmatch_hats.matching.forks import start_fork_server
+
+        start_fork_server()
+
+
+def split_columns(values: Sequence[str] | None, option: str = "--columns") -> list[str] | None:
     """Column names of a repeatable, comma-separated option; None for no option and for ``all``.
 
     Raises
@@ -185,5 +193,5 @@ def split_columns(values: Sequence[str] | None) -> list[str] | None:
     if names == ["all"]:
         return None
     if not names or "all" in names:
-        raise UsageError("give column names, or all alone", place=f"--columns {','.join(values)}", value=names)
+        raise UsageError("give column names, or all alone", place=f"{option} {','.join(values)}", value=names)
     return names

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xmatch_hats.cli.options import SchedulerOption, WorkersOption
+from xmatch_hats.cli.options import SchedulerOption, WorkersOption, begin_workers
 
 if TYPE_CHECKING:
     from xmatch_hats.step.settings import StepSettings
@@ -78,6 +78,7 @@ def run(  # noqa: PLR0913, options are the arguments of a command
         tell_check(settings, as_json=as_json)
         return
     settings.require_complete()
+    begin_workers(settings.dask_scheduler, settings.workers)
     if settings.uses_files:
         _run_files(settings)
         return

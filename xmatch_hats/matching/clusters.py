@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from concurrent.futures import CancelledError as CancelledCall
+from functools import partial
 from threading import Event, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from xmatch_hats.matching.calls import Call, ask_workers
+from xmatch_hats.matching.forks import start_fork_server
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster, Security
     from tornado.ioloop import IOLoop
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
 ANSWER_SECONDS = 1.0
@@ -132,7 +140,8 @@ def compute(client: Client, graph: dict[Hashable, Any], keys: Sequence[Hashable]
     futures: list[Any] = []
     try:
         futures = client.get(graph, list(keys), sync=False)
-        return _gather(client, futures)
+        # Where that fails, releasing the futures ends the rest.
+        return list(_wait(client, client.gather(futures, asynchronous=True)))
     except (CancelledError, ClosedClientError, OSError, RuntimeError) as error:
         if is_running(client) and any(future.status == "error" for future in futures):
             raise
@@ -142,6 +151,42 @@ def compute(client: Client, graph: dict[Hashable, Any], keys: Sequence[Hashable]
             future.release()
 
 
+def ask(client: Client, calls: Sequence[Call]) -> tuple[list[Any], int]:
+    """Make calls at workers, and those whose worker went away or cannot make them once more as tasks.
+
+    Returns
+    -------
+    list
+        Values, in the order of the calls.
+    int
+        Number of workers at the beginning.
+
+    Raises
+    ------
+    LostError
+        The scheduler or all workers went away.
+    Exception
+        Whatever a function raised.
+    """
+    try:
+        answers, workers = _wait(client, ask_workers(client, calls))
+    except (asyncio.CancelledError, CancelledCall, OSError, RuntimeError) as error:
+        raise LostError(_reason(error)) from error
+    for answer in answers:
+        if answer is not None and answer.error is not None:
+            raise answer.error
+    left = [number for number, answer in enumerate(answers) if answer is None]
+    if not left:
+        return [answer.value for answer in answers if answer is not None], workers
+    # Dask knows how long to wait for workers, how often work may kill them, and what to say of it.
+    logger.warning("%d of %d calls were not answered by their Dask workers, and are made again", len(left), len(calls))
+    graph: dict[Hashable, Any] = {
+        (f"call-{uuid4().hex}", number): (partial(calls[number].function, *calls[number].arguments),) for number in left
+    }
+    again = dict(zip(left, compute(client, graph, list(graph)), strict=True))
+    return [again[number] if answer is None else answer.value for number, answer in enumerate(answers)], workers
+
+
 def _reason(error: BaseException) -> str:
     """Why work was cancelled, in one line and without naming tasks."""
     reason = getattr(error, "reason", None)
@@ -149,15 +194,15 @@ def _reason(error: BaseException) -> str:
     return next(iter(text.splitlines()), type(error).__name__)
 
 
-def _gather(client: Client, futures: list[Any]) -> list[Any]:
-    """Wait for values, for as long as somebody works on them; where that fails, releasing the futures ends the rest."""
-    gathering = asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), client.loop.asyncio_loop)
+def _wait(client: Client, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Wait for what a client brings, for as long as somebody works on it."""
+    waiting = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
     lost_since = None
     while True:
         try:
-            return list(gathering.result(timeout=ANSWER_SECONDS))
+            return waiting.result(timeout=ANSWER_SECONDS)
         except TimeoutError:
-            if gathering.done():
+            if waiting.done():
                 raise
         workers = count_workers(client)
         if workers:
@@ -165,6 +210,7 @@ def _gather(client: Client, futures: list[Any]) -> list[Any]:
             continue
         lost_since = lost_since or monotonic()
         if monotonic() - lost_since > PATIENCE_SECONDS:
+            waiting.cancel()
             raise LostError("it has no workers" if workers == 0 else "it does not answer")
 
 
@@ -175,14 +221,16 @@ def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> Loca
     from distributed.worker import DEFAULT_EXTENSIONS as WORKER_EXTENSIONS
 
     logger.info("starting a local cluster of %d workers", workers)
-    with config.set(_SHORT_LOGS):
+    forked = {"distributed.worker.multiprocessing-method": "forkserver"} if start_fork_server() else {}
+    with config.set({**_SHORT_LOGS, **forked}):
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host=LOOPBACK,
             dashboard_address=f"{LOOPBACK}:0",
             memory_limit="auto" if memory_limit is None else memory_limit,
-            scheduler_kwargs={"extensions": _without_spans(SCHEDULER_EXTENSIONS)},
+            # The pages for people would cost every start half a second.
+            scheduler_kwargs={"extensions": _without_spans(SCHEDULER_EXTENSIONS), "dashboard": False},
             extensions=_without_spans(WORKER_EXTENSIONS),
             loop=loop,
         )

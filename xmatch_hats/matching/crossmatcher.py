@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.errors import PartitionReadError, UsageError
 from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_positions
+from xmatch_hats.matching.resident.cache import CacheCounts
+from xmatch_hats.matching.resident.side import ResidentEngine, ResidentSide
+from xmatch_hats.matching.resident.work import CACHE
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.scheduling import Scheduler
@@ -31,15 +35,17 @@ __all__ = ["CHUNK_ROWS", "ENGINES", "CatalogTarget", "Crossmatcher"]
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("lsdb",)
+ENGINES = ("resident", "lsdb")
+"""How partitions are matched; the first is the default."""
 
 CoverageTest = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
 """Tells of right ascensions and declinations whether the whole disc of the radius was searched."""
 
 CHUNK_ROWS = 250_000
-"""Positions in one task graph. They travel inside it, 32 bytes each, and Dask warns of graphs beyond 10 MB. Chunks are
-stretches of the sphere, so that a huge batch reads hardly any partition twice, and this process holds, beside the batch
-and its answer, one chunk and its pairs; a worker holds one or two partitions with the asked columns."""
+"""Positions that are sent out at once, in messages or in one task graph: 24 to 32 bytes each, and Dask warns of graphs
+beyond 10 MB. Chunks are stretches of the sphere, so that a huge batch reads hardly any partition twice, and this
+process holds, beside the batch and its answer, one chunk and its pairs; a worker holds its share of these, and what it
+may keep, or one or two partitions with the asked columns."""
 
 
 class Crossmatcher:
@@ -56,13 +62,17 @@ class Crossmatcher:
     min_radius_arcsec : float, optional
         Only rows beyond this separation count, where it is above 0; at 0, separation 0 is a match.
     engine : str, optional
-        How partitions are matched; ``lsdb`` is the plain path through LSDB.
+        How partitions are matched: ``resident`` keeps those it has met open in the workers, ``lsdb`` is the plain path
+        through LSDB. The answers are the same.
     client : distributed.Client, optional
         A Dask client to use; it is left open.
     scheduler : Scheduler or str, optional
         What to run on, which may be shared and is left open; or the address of a Dask scheduler to connect to.
     workers : int, optional
         Worker processes of a local cluster; 0 uses threads of this process; by default one per core.
+    cache_bytes : int, optional
+        Memory in which each worker may keep partitions between batches; by default 1 GiB, or a quarter of what the
+        worker may use where that is less. With 0 each batch opens its partitions anew.
 
     Raises
     ------
@@ -85,12 +95,16 @@ class Crossmatcher:
         *,
         n_neighbors: int | None = 1,
         min_radius_arcsec: float = 0.0,
-        engine: str = "lsdb",
+        engine: str = ENGINES[0],
         client: Client | None = None,
         scheduler: Scheduler | str | None = None,
         workers: int | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         check_engine(engine)
+        if cache_bytes is not None and cache_bytes < 0:
+            raise UsageError(f"a cache must have at least 0 bytes, not {cache_bytes}", value=cache_bytes)
+        self._cache_bytes = cache_bytes
         self.targets: tuple[Target, ...] = tuple(
             open_targets(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius_arcsec)
         )
@@ -98,6 +112,7 @@ class Crossmatcher:
         self._states = tuple(folder_state(target.copy.path) for target in self.targets)
         self._closed = False
         self._is_shared = isinstance(scheduler, Scheduler)
+        self._is_here = workers == 0
         if not isinstance(scheduler, Scheduler):
             self._scheduler = Scheduler(client, scheduler, workers)
         elif client is None and workers is None:
@@ -123,9 +138,25 @@ class Crossmatcher:
         CatalogError
             A copy cannot be opened.
         """
-        for target, _ in zip(self.targets, self._sides, strict=True):
+        _ = self._engine
+        for target in self.targets:
             if target.copy.manifest is not None:
-                _ = target.copy.coverage
+                # Even of no positions: what the test is made with is kept.
+                _coverage_test(target)(np.empty(0), np.empty(0))
+
+    def connect(self) -> None:
+        """Start or reach what `match` runs on, and have workers ready, now rather than with the first batch.
+
+        Raises
+        ------
+        SystemFailure
+            It cannot be started, cannot be reached, or has no workers.
+        UsageError
+            It has been closed.
+        """
+        self._scheduler.connect()
+        if isinstance(self._engine, ResidentEngine):
+            self._engine.warm()
 
     def match(self, ra: ArrayLike, dec: ArrayLike) -> dict[str, MatchResult]:
         """Match a batch of positions against every catalogue.
@@ -155,7 +186,7 @@ class Crossmatcher:
         positions, faults = sort_positions(ra, dec)
         parts: list[list[Found]] = [[] for _ in self.targets]
         for chunk in positions.chunks(CHUNK_ROWS):
-            for found, into in zip(match_sides(self._sides, chunk, self._scheduler), parts, strict=True):
+            for found, into in zip(self._engine.match(chunk), parts, strict=True):
                 into.append(found)
         results = {
             target.name: finish(
@@ -183,15 +214,37 @@ class Crossmatcher:
                     "the copy was replaced since it was opened", place=target.copy.path, hint="open it again"
                 )
 
+    def cache_counts(self) -> CacheCounts:
+        """Partitions that were found open, opened and given up so far, and the bytes of those that are open now.
+
+        Summed over the workers, as they told with their last answers; the ``lsdb`` engine keeps none.
+        """
+        # Whoever asks does not have to wait for catalogues to be opened.
+        engine = self.__dict__.get("_engine")
+        return engine.cache_counts() if isinstance(engine, ResidentEngine) else CacheCounts()
+
     @cached_property
-    def _sides(self) -> list[tuple[LsdbSide, MatchRule]]:
-        return [(open_side(target), target.rule) for target in self.targets]
+    def _engine(self) -> ResidentEngine | LsdbEngine:
+        sides = [open_side(target) for target in self.targets]
+        if self.engine == "lsdb":
+            rules = [target.rule for target in self.targets]
+            return LsdbEngine(list(zip(sides, rules, strict=True)), self._scheduler)
+        resident = [
+            ResidentSide(target, side.partitions, state)
+            for target, side, state in zip(self.targets, sides, self._states, strict=True)
+        ]
+        return ResidentEngine(resident, self._scheduler, self._cache_bytes)
 
     def close(self) -> None:
-        """Close the cluster and the client that were started here; those that were given stay open."""
+        """Close the cluster and the client that were started here; those that were given stay open.
+
+        What threads of this process have kept is given up, unless they are shared.
+        """
         self._closed = True
         if not self._is_shared:
             self._scheduler.close()
+        if self._is_here:
+            CACHE.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -200,6 +253,18 @@ class Crossmatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class LsdbEngine:
+    """Matches batches by LSDB: one task graph a batch."""
+
+    sides: list[tuple[LsdbSide, MatchRule]]
+    scheduler: Scheduler
+
+    def match(self, positions: Positions) -> list[Found]:
+        """Match positions with every catalogue, in their order."""
+        return match_sides(self.sides, positions, self.scheduler)
 
 
 def check_engine(engine: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.registry import resolve
 from xmatch_hats.errors import SystemFailure, XmatchError
-from xmatch_hats.matching.crossmatcher import Crossmatcher
+from xmatch_hats.matching.crossmatcher import ENGINES, Crossmatcher
+from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.states import folder_state
 from xmatch_hats.matching.targets import CatalogTarget, open_targets
@@ -45,6 +46,10 @@ class FollowingMatcher:
         Their copies are names or folders. A target without a name is called by the name of its first version for good.
     scheduler : Scheduler
         What all versions run on; it stays open.
+    engine : str, optional
+        As for `Crossmatcher`.
+    cache_bytes : int, optional
+        As for `Crossmatcher`.
     on_switch : callable, optional
         Told, after a switch, the name of a catalogue and the labels of its old and its new version.
 
@@ -59,10 +64,16 @@ class FollowingMatcher:
         targets: Sequence[CatalogTarget],
         scheduler: Scheduler,
         *,
+        engine: str = ENGINES[0],
+        cache_bytes: int | None = None,
         on_switch: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self._scheduler = scheduler
+        self._engine = engine
+        self._cache_bytes = cache_bytes
         self._on_switch = on_switch
+        self._earlier = CacheCounts()
+        """Of the versions that were left."""
         self._versions = [_open(target) for target in targets]
         self._targets = [
             replace(target, name=target.name or version.copy.name)
@@ -102,12 +113,19 @@ class FollowingMatcher:
             matcher = self._open_matcher(versions)
         except (XmatchError, OSError) as error:
             raise _failure(", ".join(f"{name} {new.label}" for name, _, new in changed), error) from error
+        self._earlier.add(self._matcher.cache_counts())
         self._matcher, self._versions = matcher, versions
         for name, old, new in changed:
             logger.info("%s is now at version %s, which was %s", name, new.label, old.label)
             if self._on_switch is not None:
                 self._on_switch(name, old.label, new.label)
         return matcher
+
+    def cache_counts(self) -> CacheCounts:
+        """Sum `Crossmatcher.cache_counts` over all versions; the bytes are those that are open now."""
+        counts = replace(self._earlier)
+        counts.add(self._matcher.cache_counts())
+        return counts
 
     def close(self) -> None:
         """Close the crossmatcher; the scheduler stays open."""
@@ -126,7 +144,7 @@ class FollowingMatcher:
 
     def _open_matcher(self, versions: Sequence[Version]) -> Crossmatcher:
         targets = [replace(target, copy=version.copy) for target, version in zip(self._targets, versions, strict=True)]
-        matcher = Crossmatcher(targets, scheduler=self._scheduler)
+        matcher = Crossmatcher(targets, scheduler=self._scheduler, engine=self._engine, cache_bytes=self._cache_bytes)
         matcher.open()
         for version in versions:
             _require_state(version)

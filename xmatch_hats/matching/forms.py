@@ -16,6 +16,7 @@ from astropy.table import QTable, Table, hstack
 from numpy.typing import NDArray
 
 from xmatch_hats.errors import TableError, UsageError
+from xmatch_hats.matching.assemble import take
 from xmatch_hats.matching.batch import as_degrees
 from xmatch_hats.tables.convert import from_astropy, from_pandas, to_astropy, to_pandas
 from xmatch_hats.tables.coordinates import find_coordinates
@@ -134,7 +135,7 @@ def _arrow_form(table: pa.Table, ra: str | None, dec: str | None) -> Form:
     )
 
     def append(rows: NDArray[np.int64], added: pa.Table) -> pa.Table:
-        taken = table.take(pa.array(rows))
+        taken = take(table, rows)
         schema = pa.schema([*taken.schema, *added.schema], metadata=table.schema.metadata)
         return pa.table([*taken.columns, *added.columns], schema=schema)
 

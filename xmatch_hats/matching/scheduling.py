@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from xmatch_hats.errors import SystemFailure, UsageError
 from xmatch_hats.matching import clusters
+from xmatch_hats.matching.calls import Call
 from xmatch_hats.matching.clusters import Connection, LostError
 from xmatch_hats.matching.tls import TlsFiles
 
@@ -26,10 +29,10 @@ _ADDRESS = re.compile(r"([a-z]+://)?[^\s/]+:[0-9]{1,5}")
 
 
 class Scheduler:
-    """Runs task graphs, for as long as it is open; starts what it needs at the first one, and closes what it started.
+    """Runs task graphs and calls, for as long as it is open; starts what it needs at the first, closes what it started.
 
-    One client and one cluster serve all graphs, and nothing of a graph stays behind. A worker that dies is survived:
-    its work is done again by those that are left. A scheduler that is lost fails the graph that it had; the next one
+    One client and one cluster serve all, and nothing of a graph or a call stays behind. A worker that dies is survived:
+    its work is done again by those that are left. A scheduler that is lost fails the work that it had; the next one
     connects anew, or to a new cluster where it was our own.
 
     Parameters
@@ -81,6 +84,8 @@ class Scheduler:
         self._security = None if tls is None else tls.security()
         self._lock = RLock()
         self._connection: Connection | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._homes = 0
         self._closed = False
 
     @property
@@ -133,12 +138,66 @@ class Scheduler:
             from dask import threaded
 
             return list(threaded.get(graph, list(keys)))
+        client = self._connected()
+        with self._telling(client):
+            return clusters.compute(client, graph, keys)
+
+    def ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Call functions, all at once, each at the worker that is its home; much quicker than a graph for small work.
+
+        A home is the same worker for as long as the workers are the same, so that what a function keeps there for the
+        next call is found again. Where it does not answer, another one makes the call.
+
+        Parameters
+        ----------
+        calls : sequence of Call
+
+        Returns
+        -------
+        list
+            Values, in the order of the calls.
+
+        Raises
+        ------
+        SystemFailure
+            As by `run`. Errors raised by the functions come as they are.
+        UsageError
+            It has been closed.
+        """
+        self._require_open()
+        if not calls:
+            return []
+        if self._workers == 0:
+            return self._ask_threads(calls)
+        client = self._connected()
+        with self._telling(client):
+            values, self._homes = clusters.ask(client, calls)
+        return values
+
+    def homes(self) -> int:
+        """Number of workers that calls may name as their homes.
+
+        Returns
+        -------
+        int
+            At least 1: as many as the last `ask` met, or as there are now, if it is the first. Calls reach somebody
+            also where it is out of date. Number of cores for threads of this process.
+        """
+        self._require_open()
+        if self._workers == 0:
+            return _number_of_cores()
+        # To ask each time would be a good part of what a small batch takes.
+        self._homes = self._homes or clusters.count_workers(self._connected()) or 1
+        return self._homes
+
+    @contextmanager
+    def _telling(self, client: Client) -> Iterator[None]:
+        """Raise what happens to a cluster as a failure of it, and errors of tasks as they are."""
         from distributed import KilledWorker
         from distributed.scheduler import NoValidWorkerError
 
-        client = self._connected()
         try:
-            return clusters.compute(client, graph, keys)
+            yield
         except LostError as error:
             self._drop(client)
             what = "it was closed meanwhile" if self._closed else f"the Dask scheduler was lost: {error}"
@@ -170,6 +229,8 @@ class Scheduler:
         """
         self._closed = True
         self._drop()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
 
     def __enter__(self) -> Self:
         return self
@@ -178,6 +239,14 @@ class Scheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ask_threads(self, calls: Sequence[Call]) -> list[Any]:
+        if len(calls) == 1:
+            return [calls[0].function(*calls[0].arguments)]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_number_of_cores(), "xmatch-hats-call")
+        return list(self._pool.map(lambda call: call.function(*call.arguments), calls))
 
     def _require_open(self) -> None:
         if self._closed:
@@ -219,9 +288,7 @@ class Scheduler:
             ) from error
 
     def _number_of_workers(self) -> int:
-        from dask.system import CPU_COUNT
-
-        return self._workers or CPU_COUNT
+        return self._workers or _number_of_cores()
 
     def _drop(self, lost: Client | None = None) -> None:
         """Let go of what was started here; of a lost client, unless another run has already put one in its place."""
@@ -254,6 +321,12 @@ class Scheduler:
 
     def _failure(self, message: str, hint: str = "") -> SystemFailure:
         return SystemFailure(message, place=self.place, hint=hint)
+
+
+def _number_of_cores() -> int:
+    from dask.system import CPU_COUNT
+
+    return CPU_COUNT
 
 
 def _check_memory(memory_limit: int | None, *, own: bool) -> None:

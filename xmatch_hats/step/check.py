@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 from xmatch_hats.alerts.outputs import make_output
 from xmatch_hats.alerts.registry_client import open_schemas
 from xmatch_hats.alerts.sources import PacketSources
+from xmatch_hats.catalogs.side_copy import SideCopy
 from xmatch_hats.errors import BrokerError, ConfigError, PacketError, XmatchError
 from xmatch_hats.matching.crossmatcher import Crossmatcher
 from xmatch_hats.matching.targets import Target
@@ -90,6 +91,7 @@ def check_step(settings: StepSettings) -> CheckReport:
         _try("settings", (), lambda: _complete(settings)),
         _try("catalogues", ("CATALOG",), lambda: _catalogs(settings)),
         _try("schemas", ("SCHEMA_DIR", "SCHEMA_REGISTRY_URL"), lambda: _schemas(settings)),
+        _try("engine", ("MATCH_ENGINE", "WORKER_CACHE_BYTES"), lambda: _engine(settings)),
         _try("dask", ("DASK_SCHEDULER", "WORKERS"), lambda: _dask(settings)),
         _try("database", _database_settings(settings), lambda: _database(settings)),
     ]
@@ -134,7 +136,24 @@ def _describe_target(target: Target, asked: tuple[str, ...] | None) -> str:
     return (
         f"{target.name} at {copy.path}: {copy.total_rows:,} rows, version {copy.version[:12]}, margin "
         f"{copy.margin_arcsec:g} arcsec, radius {target.rule.radius_arcsec:g} arcsec, "
-        f"{len(wire_columns(copy, asked))} columns, coverage {coverage}"
+        f"{len(wire_columns(copy, asked))} columns, coverage {coverage}, {_describe_side_copy(target)}"
+    )
+
+
+def _describe_side_copy(target: Target) -> str:
+    side = SideCopy.find(target.copy)
+    if side is None:
+        return "no side copy"
+    missing = [name for name in target.schema.names if name not in side.columns]
+    return f"a side copy, of no use here without {', '.join(missing)}" if missing else "a side copy"
+
+
+def _engine(settings: StepSettings) -> str:
+    if settings.match_engine == "lsdb":
+        return "lsdb, which keeps nothing"
+    limit = settings.worker_cache_bytes
+    return "resident; partitions that each worker keeps open: " + (
+        "at most a quarter of its memory and 1 GiB" if limit is None else f"at most {limit:,} bytes"
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from xmatch_hats.alerts import walk
 from xmatch_hats.alerts.framing import MessageReader
 from xmatch_hats.alerts.limits import FILE_LIMITS, MESSAGE_LIMITS, Limits
 from xmatch_hats.alerts.outputs import make_output
@@ -26,6 +27,7 @@ from xmatch_hats.step.decoding import Decoder
 from xmatch_hats.step.enrichment import Enrichment, stream_targets
 from xmatch_hats.step.files import AlertsReport, FileEnds, FileLoop, match_files
 from xmatch_hats.step.flight import ErrorPolicy, Watcher, nobody
+from xmatch_hats.step.garbage import rare_collections
 from xmatch_hats.step.kafka.clients import check_clients
 from xmatch_hats.step.kafka.conf import client_conf, consumer_conf, producer_conf
 from xmatch_hats.step.kafka.connection import Connection
@@ -116,7 +118,7 @@ def _run_stream(
         watch,
     )
     started = time.monotonic()
-    with _noting_failure(monitor):
+    with _noting_failure(monitor), rare_collections():
         loop.run()
     _say_goodbye(monitor.total, enrichment, time.monotonic() - started)
 
@@ -187,11 +189,14 @@ class _Parts:
         targets = stream_targets(settings.catalog, with_tables=settings.engine is not None)
         # A catalogue that is not there at the start is a mistake; one that goes later is waited for.
         with _blaming(settings, "catalog"):
-            matcher = FollowingMatcher(targets, scheduler)
+            matcher = FollowingMatcher(
+                targets, scheduler, engine=settings.match_engine, cache_bytes=settings.worker_cache_bytes
+            )
             enrichment = Enrichment(matcher, make_output(settings.output_schema), settings.catalog)
             enrichment()
         health.set("catalogue", True)
-        self._until_done("dask", scheduler.connect)
+        self._monitor.partitions = matcher.cache_counts
+        self._until_done("dask", lambda: matcher.current().connect())
         health.set("dask", True)
         return enrichment
 
@@ -214,6 +219,7 @@ class _Parts:
 
     def reader(self, limits: Limits) -> PacketReader:
         settings = self._settings
+        walk.load()
         extra = FACT_PATHS if settings.engine else ()
         reader = PacketReader(FieldPaths(*settings.position, settings.key, settings.id, extra), limits)
         self._monitor.cache = lambda: reader.schema_cache
@@ -274,8 +280,6 @@ class _Parts:
 
 def make_scheduler(settings: StepSettings) -> Scheduler:
     """Make what runs task graphs: a client of a scheduler, a cluster of the step's own, or threads."""
-    if settings.worker_cache_bytes is not None:
-        logger.warning("WORKER_CACHE_BYTES has no effect: the present engine keeps no partitions in memory")
     with _blaming(settings, "dask_scheduler"):
         tls = TlsFiles.of(settings.dask_tls_ca_file, settings.dask_tls_cert, settings.dask_tls_key)
         return Scheduler(address=settings.dask_scheduler, workers=settings.workers, tls=tls)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.step.monitoring.reports import RECEIVED, labelled, make_report, scrape, value_of
 from xmatch_hats import __version__
+from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.step.monitoring.metrics import StepMetrics
 from xmatch_hats.step.report import STAGES, Account
 
@@ -119,6 +120,16 @@ def test_running_totals_become_counters_even_when_they_begin_anew(metrics):
     seen = scrape(metrics.registry)
     assert value_of(seen, "xmatch_hats_schema_cache_hits_total") == 15
     assert value_of(seen, "xmatch_hats_schema_cache_misses_total") == 3
+
+
+def test_partitions_that_workers_keep(metrics):
+    for counts in (CacheCounts(5, 3, 0, 1000), CacheCounts(5, 3, 0, 1000), CacheCounts(9, 4, 2, 700)):
+        metrics.partitions(counts)
+    # Whoever counts may be looked at in the middle of it.
+    metrics.partitions(CacheCounts(8, 4, 2, 700))
+    seen = scrape(metrics.registry)
+    expected = {"hits_total": 9, "misses_total": 4, "evictions_total": 2, "bytes": 700}
+    assert {name: value_of(seen, f"xmatch_hats_partition_cache_{name}") for name in expected} == expected
 
 
 def test_the_group_the_cluster_and_the_rest(metrics):

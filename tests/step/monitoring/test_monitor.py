@@ -13,6 +13,7 @@ from tests.services.process import free_ports
 from tests.services.topics import create_topic, read_all
 from tests.step.monitoring.reports import make_report, scrape, value_of
 from xmatch_hats.errors import AccountError, SystemFailure
+from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.step.monitoring import monitor as module
 from xmatch_hats.step.monitoring.health import Health
 from xmatch_hats.step.monitoring.metrics_topic import MetricsTopic
@@ -127,8 +128,9 @@ def test_a_loop_that_stands_still_is_not_alive(monitor, clock):
 
 def test_what_is_looked_at(monitor, eager):
     monitor.lag, monitor.cache = lambda: {"ztf[0]": 5}, lambda: (10, 2)
-    monitor.workers = lambda: 3
+    monitor.workers, monitor.partitions = lambda: 3, lambda: CacheCounts(hits=7)
     monitor.on_beat()
+    assert value(monitor, "partition_cache_hits_total") == 7
     assert value(monitor, "lag_messages", partition="ztf[0]") == 5
     assert (value(monitor, "schema_cache_hits_total"), value(monitor, "schema_cache_misses_total")) == (10, 2)
     assert value(monitor, "dask_workers") == 3

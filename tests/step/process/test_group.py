@@ -6,10 +6,13 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.services.follower import Follower
+from tests.services.postgres import connect
 from tests.step.process.course import NIMBLE, SPILL, Course
 from tests.step.process.steps import PATIENCE, Step
 
@@ -24,6 +27,24 @@ def works(step: Step, batches: int = 1) -> None:
 def make_group(request, make_course, make_stream):
     """Make a course for a group of steps."""
     return lambda count, **more: make_course(make_stream(count, seed=1), delivery=request.param, **more)
+
+
+SLOW = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+CREATE TRIGGER wait BEFORE INSERT ON xmatch EXECUTE FUNCTION wait();
+"""
+
+
+@contextmanager
+def slow_batches(course: Course) -> Iterator[None]:
+    """Have every batch take a while, so that the stream is not over before everybody has come and gone."""
+    assert course.database is not None
+    with connect(course.database) as connection:
+        connection.execute(SLOW)
+    yield
+    assert course.committed() < len(course.stream.alerts), "the stream was over before everybody had come and gone"
+    with connect(course.database) as connection:
+        connection.execute("DROP FUNCTION wait CASCADE")
 
 
 def begin(course: Course, name: str) -> Step:
@@ -51,20 +72,20 @@ def test_members_come_and_go(make_group, record_property):
     """One, two and three members; one leaves, one dies, and another takes its place."""
     course = make_group(4000)
     with course.follow() as follower:
-        first = begin(course, "a")
-        works(first)
-        second = begin(course, "b")
-        works(second)
-        third = begin(course, "c")
-        for step in (third, second, first):
-            works(step)
-        stop(second)
-        works(third)
-        first.kill()
-        works(third)
-        heir = begin(course, "a")
-        works(heir)
-        assert course.committed() < len(course.stream.alerts), "the stream was over before everybody had come and gone"
+        with slow_batches(course):
+            first = begin(course, "a")
+            works(first)
+            second = begin(course, "b")
+            works(second)
+            third = begin(course, "c")
+            for step in (third, second, first):
+                works(step)
+            stop(second)
+            works(third)
+            first.kill()
+            works(third)
+            heir = begin(course, "a")
+            works(heir)
         wait_for_the_end(course, heir)
         for step in (third, heir):
             stop(step)
@@ -78,14 +99,14 @@ def test_a_night_of_coming_and_going(make_group, record_property):
     events = ["leaves", "dies"] * 10
     rng.shuffle(events)
     with course.follow() as follower:
-        steps = {name: begin(course, name) for name in "abc"}
-        for event in events:
-            name = rng.choice("abc")
-            works(steps[name])
-            stop(steps[name]) if event == "leaves" else steps[name].kill()
-            time.sleep(rng.uniform(0.0, 3.0))
-            steps[name] = begin(course, name)
-        assert course.committed() < len(course.stream.alerts), "the stream was over before everybody had come and gone"
+        with slow_batches(course):
+            steps = {name: begin(course, name) for name in "abc"}
+            for event in events:
+                name = rng.choice("abc")
+                works(steps[name])
+                stop(steps[name]) if event == "leaves" else steps[name].kill()
+                time.sleep(rng.uniform(0.0, 3.0))
+                steps[name] = begin(course, name)
         wait_for_the_end(course, steps["a"])
         for step in steps.values():
             stop(step)

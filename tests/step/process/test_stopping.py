@@ -161,7 +161,7 @@ def test_a_second_signal_ends_it_at_once(course, undisturbed, postgres, number):
 @pytest.mark.campaign
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_at_any_moment_again_and_again(make_course, make_stream, delivery, record_property):
-    course = make_course(make_stream(10_000, seed=5), delivery=delivery)
+    course = make_course(make_stream(40_000, seed=5), delivery=delivery)
     rng = random.Random(5)
     seconds = []
     with course.follow() as follower:

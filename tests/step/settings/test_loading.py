@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_contract():
     assert settings.id == ("candid", "candidate.candid")
     assert (settings.output_schema, settings.error_policy, settings.delivery) == ("input", "dlq", "at-least-once")
     assert (settings.http_port, settings.http_host) == (None, "127.0.0.1")
-    assert (settings.workers, settings.worker_cache_bytes) == (None, None)
+    assert (settings.workers, settings.worker_cache_bytes, settings.match_engine) == (None, None, "resident")
     assert (settings.step_version, settings.log_format, settings.log_level) == ("dev", None, "info")
 
 
@@ -60,6 +60,7 @@ def test_words_for_true_are_true(word):
         ("WORKER_CACHE_BYTES", "2GiB", 2 << 30),
         ("WORKER_CACHE_BYTES", "1.5 kB", 1500),
         ("WORKER_CACHE_BYTES", "1048576", 1 << 20),
+        ("MATCH_ENGINE", "LSDB", "lsdb"),
         ("HTTP_PORT", "0", 0),
         ("LOG_FORMAT", "json", "json"),
         ("LOG_LEVEL", "DEBUG", "debug"),
@@ -92,6 +93,7 @@ def test_texts_become_values(name, text, value):
         ("WORKER_CACHE_BYTES", "2 elephants", "not '2 elephants' (such as 500MB or 2GiB)"),
         ("WORKER_CACHE_BYTES", "-1", "must be a number of bytes"),
         ("WORKER_CACHE_BYTES", "1e999GiB", "must be a number of bytes"),
+        ("MATCH_ENGINE", "fast", "must be one of resident, lsdb, not 'fast'"),
         ("ENABLE_PARTITION_EOF", "maybe", "must be true or false (or yes, no, on, off, 1, 0), not 'maybe'"),
         ("ENGINE", "mysql", "must be one of sqlite, postgresql, not 'mysql'"),
         ("ERROR_POLICY", "ignore", "must be one of dlq, skip, fail, not 'ignore'"),

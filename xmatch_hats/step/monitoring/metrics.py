@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from xmatch_hats import __version__
+from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.matching.status import MatchStatus
 from xmatch_hats.step.monitoring.metrics_message import elapsed_seconds
 from xmatch_hats.step.report import Account, BatchReport
@@ -46,6 +48,7 @@ class StepMetrics:
         self._lagging: set[str] = set()
         self._failed_tries: dict[str, int] = {}
         self._plans = {"hits": 0, "misses": 0}
+        self._partition_totals: dict[str, int] = defaultdict(int)
         self._make_counts(catalogs)
         self._make_sizes()
         self._make_surroundings()
@@ -101,6 +104,15 @@ class StepMetrics:
         self._workers = self._make(Gauge, "dask_workers", "Dask workers")
         self._hits = self._make(Counter, "schema_cache_hits", "Packets whose schema was known")
         self._misses = self._make(Counter, "schema_cache_misses", "Packets whose schema was new")
+        self._partitions = {
+            name: self._make(Counter, f"partition_cache_{name}", f"Partitions that {what}")
+            for name, what in (
+                ("hits", "workers had open"),
+                ("misses", "workers had to open"),
+                ("evictions", "workers gave up, to make room"),
+            )
+        }
+        self._open_bytes = self._make(Gauge, "partition_cache_bytes", "Bytes of the partitions that workers have open")
         self._dropped = self._make(Counter, "metrics_messages_dropped", "Metrics messages that were not delivered")
 
     def batch(self, report: BatchReport) -> None:
@@ -209,6 +221,22 @@ class StepMetrics:
         anew = hits < known["hits"] or misses < known["misses"]
         self._hits.inc(hits if anew else hits - known["hits"])
         self._misses.inc(misses if anew else misses - known["misses"])
+
+    def partitions(self, counts: CacheCounts) -> None:
+        """Count partitions that workers had open, opened and gave up.
+
+        Parameters
+        ----------
+        counts : CacheCounts
+            Running totals.
+        """
+        with self._lock:
+            for name, counter in self._partitions.items():
+                known, total = self._partition_totals[name], getattr(counts, name)
+                # Whoever looks while versions are switched may be told more than there was.
+                counter.inc(max(total - known, 0))
+                self._partition_totals[name] = max(total, known)
+        self._open_bytes.set(counts.bytes)
 
     def metrics_message_dropped(self, n: int = 1) -> None:
         """Count messages for the metrics topic that were not delivered."""

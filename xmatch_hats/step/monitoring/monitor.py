@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from xmatch_hats.errors import AccountError, XmatchError
+from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.step.flight import Watcher
 from xmatch_hats.step.monitoring.health import Health
 from xmatch_hats.step.monitoring.http import HttpServer
@@ -44,6 +45,8 @@ class Monitor:
     lag, workers, cache : callable
         Give what is looked at now and then: messages that wait by partition, Dask workers (None: no cluster), packets
         whose schema was known and those whose was new.
+    partitions : callable
+        Gives what became of the partitions that were asked for; looked at now and then, too.
     connect : callable
         Connects to a cluster that has no workers; called in a thread of its own.
     """
@@ -57,6 +60,7 @@ class Monitor:
         self.lag: Callable[[], Mapping[str, int]] = dict
         self.workers: Callable[[], int | None] = lambda: None
         self.cache: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.partitions: Callable[[], CacheCounts] = CacheCounts
         self.connect: Callable[[], None] = lambda: None
         self._reviving: Thread | None = None
         self._patience = patience
@@ -126,6 +130,7 @@ class Monitor:
         self._looked = now
         self.metrics.lag(self.lag())
         self.metrics.cache(*self.cache())
+        self.metrics.partitions(self.partitions())
         workers = self.workers()
         if workers is not None:
             self.metrics.workers(workers)

@@ -155,7 +155,12 @@ class StepSettings(BaseSettings):
     )
     worker_cache_bytes: Annotated[int | None, parsed(values.size_in_bytes)] = Field(
         default=None,
-        description="Memory that each worker may keep partitions in, such as 2GiB; the present engine keeps none.",
+        description="Bytes of partitions that each worker may keep open, such as 2GiB; keep it below half of the "
+        "worker's memory, which mapped files count to; unset: a quarter of that, at most 1GiB.",
+    )
+    match_engine: Annotated[Literal["resident", "lsdb"], parsed(values.choice("resident", "lsdb"))] = Field(
+        default="resident",
+        description="What matches: resident, by workers that keep partitions open, or lsdb, the plain and slow way.",
     )
 
     retries: Annotated[int, parsed(values.whole(0))] = Field(
