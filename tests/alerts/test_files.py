@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -145,6 +147,17 @@ class TestSources:
             add(tar, "a.avro", pax_headers={"mtime": value})
         (packet,) = PacketSources([path])
         assert packet.modified == 0
+
+    @pytest.mark.skipif(shutil.which("tar") is None, reason="tar makes archives of files with holes")
+    def test_members_with_holes_are_read_whole(self, tmp_path):
+        with (tmp_path / "a.avro").open("wb") as file:
+            file.seek(1 << 20)
+            file.write(b"end")
+        (tmp_path / "b.avro").write_bytes(b"b")
+        subprocess.run(["tar", "-Scf", "o.tar", "a.avro", "b.avro"], cwd=tmp_path, check=True)
+        assert (tmp_path / "o.tar").stat().st_size < 1 << 19
+        found = [packet.read() for packet in PacketSources([tmp_path / "o.tar"])]
+        assert found == [bytes(1 << 20) + b"end", b"b"]
 
     def damaged(self, path: Path) -> tuple[list[str], str]:
         good, faults = [], []
@@ -293,7 +306,7 @@ class TestSinks:
         out = tmp_path / "new" / name
         sink = open_sink(out)
         packets = [("a.avro", b"1"), ("b/c.avro", b"2" * 10_000), ("a.avro", b"3")]
-        given = [sink.write(*packet, 1_600_000_000) for packet in packets]
+        given = [sink.write(name, [data[:1], data[1:]], 1_600_000_000) for name, data in packets]
         assert given == ["a.avro", "b/c.avro", "a.2.avro"]
         assert not out.exists()
         sink.commit()
@@ -312,16 +325,34 @@ class TestSinks:
     def test_archives_are_the_same_every_time(self, tmp_path):
         for name in ("a.tar.gz", "b.tar.gz"):
             sink = TarSink(tmp_path / name)
-            sink.write("x/é" * 40 + ".avro", b"data", 12345)
+            sink.write("x/é" * 40 + ".avro", [b"data"], 12345)
             sink.commit()
         assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
 
     @pytest.mark.parametrize("name", ["out", "out.tar.gz"])
     def test_an_aborted_sink_leaves_nothing(self, tmp_path, name):
         sink = open_sink(tmp_path / name)
-        sink.write("a/b.avro", b"1", 0)
+        sink.write("a/b.avro", [b"1"], 0)
         sink.abort()
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["out", "out.tar"])
+    def test_packets_in_any_number_of_pieces_are_written_whole(self, tmp_path, name, monkeypatch):
+        writev = os.writev
+        # As systems may: only some of the bytes.
+        monkeypatch.setattr(os, "writev", lambda file, chunks: writev(file, [b"".join(chunks)[:1000]]))
+        packets = {"a.avro": [b"%d" % i for i in range(3000)], "b.avro": [b"1", memoryview(b"0234")[1:]]}
+        sink = open_sink(tmp_path / name)
+        for given, chunks in packets.items():
+            sink.write(given, chunks, 7)
+        sink.commit()
+        found = {packet.name: packet.read() for packet in PacketSources([tmp_path / name])}
+        assert found == {given: b"".join(chunks) for given, chunks in packets.items()}
+        monkeypatch.undo()
+        sink = open_sink(tmp_path / f"again-{name}")
+        sink.write("a.avro", packets["a.avro"], 7)
+        sink.commit()
+        assert [packet.read() for packet in PacketSources([tmp_path / f"again-{name}"])] == [found["a.avro"]]
 
     def test_existing_outputs_are_refused(self, tmp_path):
         (tmp_path / "full").mkdir()
@@ -333,7 +364,7 @@ class TestSinks:
                 open_sink(tmp_path / name)
         (tmp_path / "empty").mkdir()
         sink = FolderSink(tmp_path / "empty")
-        sink.write("a", b"1", 0)
+        sink.write("a", [b"1"], 0)
         sink.commit()
         assert (tmp_path / "empty" / "a").read_bytes() == b"1"
 
@@ -350,7 +381,7 @@ class TestSinks:
         with pytest.raises(XmatchError, match="cannot be written"):
             open_sink(tmp_path / "file" / "below" / "out.tar")
         with pytest.raises(XmatchError, match="cannot be written"):
-            open_sink(tmp_path / "file" / "below" / "out").write("a", b"", 0)
+            open_sink(tmp_path / "file" / "below" / "out").write("a", [b""], 0)
 
 
 def _umask() -> int:

@@ -50,7 +50,7 @@ def spliced(packet: Packet, value: Any, output: Output | None = None) -> bytes:
     union = io.BytesIO()
     fastavro.schemaless_writer(union, XMATCHES_FIELD["type"], value)
     header, encode = (output or InputOutput()).begin(packet)
-    return assemble(header, packet, [encode(alert, union.getvalue()) for alert in packet.alerts])
+    return b"".join(assemble(header, packet, [encode(alert, union.getvalue()) for alert in packet.alerts]))
 
 
 def schema_text(packet: bytes) -> bytes:

@@ -26,7 +26,7 @@ def union(value) -> bytes:
 def spliced(data: bytes, reader: PacketReader, values: list) -> bytes:
     packet = reader.read(data)
     header, encode = InputOutput().begin(packet)
-    return assemble(header, packet, [encode(a, union(v)) for a, v in zip(packet.alerts, values, strict=True)])
+    return b"".join(assemble(header, packet, [encode(a, union(v)) for a, v in zip(packet.alerts, values, strict=True)]))
 
 
 def reencoded(data: bytes, values: list) -> bytes:
@@ -117,7 +117,7 @@ def test_alerts_can_be_left_out_and_set_aside():
     assert len(packet.blocks) > 2
     header, encode = InputOutput().begin(packet)
     kept = [None if i in (1, 2, 3) else encode(alert, NULL_XMATCHES) for i, alert in enumerate(packet.alerts)]
-    assert unpack(assemble(header, packet, kept)) == [records[i] | {"xmatches": None} for i in (0, 4, 5)]
+    assert unpack(b"".join(assemble(header, packet, kept))) == [records[i] | {"xmatches": None} for i in (0, 4, 5)]
     alone = lone_record(packet, packet.alerts[2])
     assert unpack(alone) == [records[2]]
     assert schema_of(alone) == schema_of(data)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.alerts.makers import long, random_value
+from tests.alerts.makers import long, pack, random_value, small_alert
 from xmatch_hats.alerts import walk
 from xmatch_hats.alerts.limits import FILE_LIMITS
+from xmatch_hats.alerts.packet import PacketReader
 from xmatch_hats.alerts.program import Program, compile_program
 from xmatch_hats.alerts.schema import parse_schema
 
@@ -222,3 +223,10 @@ def test_wanted_fields_are_found_through_unions_in_any_order():
     assert [position for (path, _), position in zip(kinds, marks, strict=True) if path != "xmatches"] == [-1] * (
         len(kinds) - 2
     )
+
+
+def test_what_records_need_can_be_compiled_before_they_come():
+    walk.load()
+    known = list(walk.walk.signatures)
+    assert len(PacketReader().read(pack([small_alert(1, 10.0, -5.0)])).alerts) == 1
+    assert walk.walk.signatures == known

@@ -26,7 +26,7 @@ PARSED = fastavro.parse_schema(copy.deepcopy(SCHEMA))
 def convert(data: bytes, output: Ztf33Output | None = None, reader: PacketReader | None = None) -> bytes:
     packet = (reader or PacketReader()).read(data)
     header, encode = (output or Ztf33Output()).begin(packet)
-    return assemble(header, packet, [encode(alert, NULL_XMATCHES) for alert in packet.alerts])
+    return b"".join(assemble(header, packet, [encode(alert, NULL_XMATCHES) for alert in packet.alerts]))
 
 
 def mended(value):

@@ -82,6 +82,14 @@ def test_a_fault_of_the_program_is_raised_where_the_result_is_asked_for_and_the_
     decoder.close()
 
 
+def test_at_once_a_fault_of_the_program_is_raised_at_once():
+    def read(data: bytes):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        Decoder(read, Waiter(Stop()), ahead=False).submit([message(b"bad")])
+
+
 def test_partitions_that_went_meanwhile_are_left_out():
     decoder = Decoder(PacketReader().read, Waiter(Stop()))
     chunk = decoder.submit([Message(pack([small_alert(i)]), "ab"[i % 2], i) for i in range(6)])

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from tests.alerts.makers import ROWS, StandIn, pack, schema_of, small_alert, stand_in, unpack
 from xmatch_hats.alerts.container import read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS
+from xmatch_hats.alerts.packet import PacketReader
 from xmatch_hats.errors import PartitionReadError, UsageError
 from xmatch_hats.step import files
 from xmatch_hats.step.files import run_alerts
@@ -166,6 +169,48 @@ def test_an_interrupted_run_leaves_nothing_behind(night, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_alerts([night], stand_in(), tmp_path / "o", progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["night"]
+
+
+def test_the_next_batch_is_read_while_one_is_matched(night, tmp_path, monkeypatch):
+    read, second = PacketReader.read, threading.Event()
+
+    def reading(self, data):
+        packet = read(self, data)
+        if packet.alerts[0].candid == 2:
+            second.set()
+        return packet
+
+    class Waiting(StandIn):
+        def match(self, ra, dec):
+            assert second.wait(30)
+            return super().match(ra, dec)
+
+    monkeypatch.setattr(PacketReader, "read", reading)
+    report = run_alerts([night / "1.avro", night / "2.avro"], Waiting(ROWS, [-5.0]), tmp_path / "o", batch=1)
+    assert report.packets == 2
+
+
+def test_a_run_that_is_interrupted_while_it_reads_leaves_nothing_behind(night, tmp_path, monkeypatch):
+    matching = threading.Event()
+
+    class Slow(StandIn):
+        def match(self, ra, dec):
+            matching.set()
+            time.sleep(0.2)
+            return super().match(ra, dec)
+
+    def interrupt(self, data):
+        if data != (night / "2.avro").read_bytes():
+            return read(self, data)
+        assert matching.wait(30)
+        raise KeyboardInterrupt
+
+    read = PacketReader.read
+    monkeypatch.setattr(PacketReader, "read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_alerts([night / "1.avro", night / "2.avro"], Slow(ROWS, [-5.0]), tmp_path / "o", batch=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["night"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "worker"]
 
 
 def test_outputs_in_the_way_are_refused_before_anything_is_read(night, tmp_path):

@@ -43,12 +43,21 @@ def test_size_and_alerts_are_the_messages_until_they_are_decoded():
 def test_chunks_are_measured_whatever_is_decoded_first():
     first, second = chunk(("a", 0), ("a", 1), is_decoded=False), chunk(("a", 2))
     flight = Flight(1, [first, second])
-    assert flight.alerts == 3
+    assert (flight.alerts, flight.undecoded) == (3, 2)
     decode(first)
-    assert flight.alerts == 3
+    assert (flight.alerts, flight.undecoded) == (3, 0)
     flight.chunks.append(chunk(("a", 3)))
     assert flight.alerts == 4
     assert flight.size == sum(fate.packet.size for one in flight.chunks for fate in one.decoded.result())
+
+
+def test_what_was_decoded_at_once_needs_no_waiting():
+    fates = [Fate(message, PacketReader().read(message.data)) for message in chunk(("a", 0), ("b", 1)).messages]
+    made = Chunk([fate.message for fate in fates], fates)
+    flight = Flight(1, [made])
+    assert (flight.alerts, flight.size, flight.undecoded) == (2, sum(fate.packet.size for fate in fates), 0)
+    flight.drop({"a"})
+    assert made.fates() == fates[1:]
 
 
 def test_a_decoding_that_failed_is_measured_by_its_messages_and_raised_when_it_is_asked_for():
@@ -105,7 +114,7 @@ def test_names_are_of_what_goes_out():
     fates = []
     for number, data in enumerate([PACKETS[0], None, PACKETS[2]]):
         fate = Fate(Message(PACKETS[number], "a", number), PacketReader().read(PACKETS[number]))
-        fate.outcome = Outcome(data, np.zeros(1, np.uint8), {})
+        fate.outcome = Outcome(None if data is None else [data], np.zeros(1, np.uint8), {})
         fates.append(fate)
     fates[2].refuse(PacketError("too large"))
     assert alert_names(fates) == (("0",), ("ZTF0",))

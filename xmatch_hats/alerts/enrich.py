@@ -39,14 +39,25 @@ class Matcher(Protocol):
 class Outcome:
     """What became of one packet."""
 
-    data: bytes | None
-    """The new packet, None if none of its alerts goes on."""
+    chunks: Chunks | None
+    """Pieces of the new packet, None if none of its alerts goes on: views of the old one mostly, so that every byte is
+    copied once, where the packet is written or sent."""
     status: NDArray[np.uint8]
     """`MatchStatus` of each alert over all catalogues."""
     by_catalog: dict[str, NDArray[np.uint8]]
     """The same for each catalogue."""
     rejects: dict[int, PacketError] = field(default_factory=dict)
     """Why alerts were rejected, by their number in the packet."""
+
+    @property
+    def data(self) -> bytes | None:
+        """The new packet, joined anew each time it is asked for."""
+        return None if self.chunks is None else b"".join(self.chunks)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the new packet."""
+        return sum(map(len, self.chunks or ()))
 
 
 @dataclass(frozen=True)
@@ -126,23 +137,24 @@ class Enricher:
         faults = _joined([next(iter(answer.values())).faults for answer in matched.answers])
         statuses = {name: _joined([answer[name].status for answer in matched.answers]) for name in self._encoders}
         combined = combine_statuses(list(statuses.values()))
-        return self._encode_all(matched.packets, unions, faults, combined, statuses)
+        return self._encode_all(matched.packets, unions, faults.tolist(), combined, statuses)
 
     def _encode_all(
         self,
         packets: Sequence[Packet],
         unions: Sequence[bytes],
-        faults: NDArray[np.uint8],
+        faults: Sequence[int],
         combined: NDArray[np.uint8],
         statuses: dict[str, NDArray[np.uint8]],
     ) -> Iterator[Outcome]:
         first = 0
         for packet in packets:
             own = slice(first, first + len(packet.alerts))
-            data, rejects = self._encode(packet, unions[own], faults[own])
-            for status in (combined, *statuses.values()):
-                status[own][list(rejects)] = MatchStatus.REJECTED
-            yield Outcome(data, combined[own], {name: status[own] for name, status in statuses.items()}, rejects)
+            chunks, rejects = self._encode(packet, unions[own], faults[own])
+            if rejects:
+                for status in (combined, *statuses.values()):
+                    status[own][list(rejects)] = MatchStatus.REJECTED
+            yield Outcome(chunks, combined[own], {name: status[own] for name, status in statuses.items()}, rejects)
             first = own.stop
 
     def _unions(self, answer: Mapping[str, MatchResult]) -> list[bytes]:
@@ -150,8 +162,8 @@ class Enricher:
         return [encode_xmatches(entries, row) for row in range(next(iter(answer.values())).num_positions)]
 
     def _encode(
-        self, packet: Packet, unions: Sequence[bytes], faults: NDArray[np.uint8]
-    ) -> tuple[bytes | None, dict[int, PacketError]]:
+        self, packet: Packet, unions: Sequence[bytes], faults: Sequence[int]
+    ) -> tuple[Chunks | None, dict[int, PacketError]]:
         """Encode a packet's alerts but for those that cannot be: the new packet, and why they cannot."""
         records: list[Chunks | None] = []
         rejects: dict[int, PacketError] = {}
@@ -159,7 +171,7 @@ class Enricher:
             header, encode = self.output.begin(packet)
         except PacketError as error:
             return None, dict.fromkeys(range(len(packet.alerts)), error)
-        for number, (alert, union, fault) in enumerate(zip(packet.alerts, unions, faults.tolist(), strict=True)):
+        for number, (alert, union, fault) in enumerate(zip(packet.alerts, unions, faults, strict=True)):
             records.append(None)
             try:
                 if fault:

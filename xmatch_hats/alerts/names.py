@@ -36,7 +36,8 @@ def _digest(text: bytes) -> str:
 
 
 def _safe_part(part: str) -> str:
-    part = "".join(char if char.isprintable() else "_" for char in part)
+    if not part.isprintable():
+        part = "".join(char if char.isprintable() else "_" for char in part)
     encoded = part.encode("utf-8", "replace")
     if len(encoded) > _MAX_PART:
         suffix = PurePosixPath(part).suffix if len(PurePosixPath(part).suffix) < 16 else ""
@@ -62,6 +63,11 @@ class NameBook:
 
     def claim(self, name: str) -> str:
         """Give a name, the asked one if it is free, and take it."""
+        folder = name.rpartition("/")[0]
+        if (not folder or folder in self._folders) and name not in self._files and name not in self._folders:
+            # Nearly always, and a tenth of the time of what follows.
+            self._files[name] = 1
+            return name
         path = PurePosixPath(name)
         folders = [str(parent) for parent in path.parents if str(parent) != "."]
         if any(folder in self._files for folder in folders):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xmatch_hats.alerts.binary import read_bytes, read_long
 from xmatch_hats.alerts.container import SYNC_BYTES, Block, Header, header_bytes, read_blocks, read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS, Limits
 from xmatch_hats.alerts.plan import FieldPaths, PlanCache, WriterPlan, make_plan
+from xmatch_hats.alerts.program import Slot
 from xmatch_hats.alerts.walk import FAULTS, walk
 from xmatch_hats.errors import PacketError
 
@@ -55,19 +55,17 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packet:
-    """A container, or a bare record as the container that it becomes: its writer's plan, its alerts block by block."""
+    """A container, or a bare record as the container that it becomes: its writer's plan, its alerts."""
 
     header: Header
     plan: WriterPlan
     sync: bytes
-    blocks: tuple[tuple[Alert, ...], ...]
+    alerts: list[Alert]
+    """All alerts, in order."""
+    blocks: tuple[int, ...]
+    """Number of alerts in each block."""
     size: int
     """Bytes that it holds in memory."""
-
-    @property
-    def alerts(self) -> list[Alert]:
-        """All alerts, in order."""
-        return [alert for block in self.blocks for alert in block]
 
 
 class PacketReader:
@@ -87,6 +85,7 @@ class PacketReader:
         self._plans = PlanCache(lambda text: make_plan(text, self._paths, self.limits))
         self._recent: list[tuple[bytes, Header, WriterPlan]] = []
         self._bare_headers: WeakKeyDictionary[WriterPlan, Header] = WeakKeyDictionary()
+        self._found: WeakKeyDictionary[WriterPlan, _Values] = WeakKeyDictionary()
         self._packets = 0
 
     @property
@@ -115,11 +114,13 @@ class PacketReader:
         """
         self._check_size(data)
         header, plan = self._header(data)
+        alerts: list[Alert] = []
         blocks, size = [], len(data)
         for block in read_blocks(data, header, self.limits):
-            blocks.append(tuple(self._alerts(block, plan, f"block at byte {block.start}")))
+            alerts += self._alerts(block, plan, f"block at byte {block.start}")
+            blocks.append(block.count)
             size += 0 if block.data is data else len(block.data)
-        return Packet(header, plan, data[header.size : header.size + SYNC_BYTES], tuple(blocks), size)
+        return Packet(header, plan, data[header.size : header.size + SYNC_BYTES], alerts, tuple(blocks), size)
 
     def read_record(self, schema: bytes, data: bytes, start: int = 0) -> Packet:
         """Read one bare record, every byte of it checked, as the uncompressed container that it becomes.
@@ -150,9 +151,9 @@ class PacketReader:
         if header is None:
             metadata = {"avro.schema": schema, "avro.codec": b"null"}
             header = self._bare_headers[plan] = Header(metadata, "null", schema, len(header_bytes(metadata)))
-        alerts = tuple(self._alerts(Block(data, start, len(data), 1), plan, "message"))
+        alerts = self._alerts(Block(data, start, len(data), 1), plan, "message")
         sync = hashlib.blake2b(memoryview(data)[start:], digest_size=SYNC_BYTES).digest()
-        return Packet(header, plan, sync, (alerts,), len(data))
+        return Packet(header, plan, sync, alerts, (1,), len(data))
 
     def _check_size(self, data: bytes) -> None:
         self._packets += 1
@@ -172,47 +173,76 @@ class PacketReader:
         del self._recent[_RECENT_HEADERS:]
         return header, plan
 
-    def _alerts(self, block: Block, plan: WriterPlan, place: str) -> Iterator[Alert]:
-        code, slots = plan.program.code, plan.program.slots
+    def _alerts(self, block: Block, plan: WriterPlan, place: str) -> list[Alert]:
+        code, values = plan.program.code, self._values(plan)
         data = np.frombuffer(block.data, dtype=np.uint8)
-        marks = np.empty(len(slots), dtype=np.int64)
-        position = block.start
+        marks = np.empty(len(plan.program.slots), dtype=np.int64)
+        alerts, position = [], block.start
         for number in range(block.count):
             start = position
             position = walk(code, data, start, block.end, marks, self.limits.record_steps)
             if position < 0:
                 raise PacketError(FAULTS[position], place=f"record {number} of the {place}")
-            yield self._alert(block.data, start, position, plan, marks)
+            alerts.append(values.alert(block.data, start, position, marks.tolist()))
         if position != block.end:
             raise PacketError(f"has {block.end - position} bytes that belong to no record", place=place)
+        return alerts
 
-    def _alert(self, data: bytes, start: int, end: int, plan: WriterPlan, marks: NDArray[np.int64]) -> Alert:
-        found: dict[str, float | int | str | None] = {}
-        span: dict[str, int] = {}
-        for slot, position in zip(plan.program.slots, marks.tolist(), strict=True):
-            if position < 0:
-                continue
-            if slot.kind in ("start", "end"):
-                span[slot.kind] = position
-            elif slot.kind in _READERS:
-                found[slot.path] = _READERS[slot.kind](data, position)
-        paths = self._paths
-        ra, dec = found.get(paths.ra), found.get(paths.dec)
+    def _values(self, plan: WriterPlan) -> _Values:
+        values = self._found.get(plan)
+        if values is None:
+            values = self._found[plan] = _Values(plan.program.slots, self._paths)
+        return values
+
+
+_Reader = Callable[[bytes, int], float | int | str]
+_Places = tuple[tuple[int, _Reader], ...]
+"""Slots that a value may be in, for the branches of unions are a slot each, and how it is read there."""
+
+
+class _Values:
+    """What the crossmatch needs of a record, found by the marks of a walk."""
+
+    def __init__(self, slots: tuple[Slot, ...], paths: FieldPaths) -> None:
+        def places(path: str) -> _Places:
+            kinds = [(number, slot.kind) for number, slot in enumerate(slots) if slot.path == path]
+            return tuple([(number, _READERS[kind]) for number, kind in kinds if kind in _READERS])
+
+        self._ra, self._dec = places(paths.ra), places(paths.dec)
+        self._object_id = [places(path) for path in paths.object_id]
+        self._candid = [places(path) for path in paths.candid]
+        self._extra = [places(path) for path in paths.extra]
+        ends = {slot.kind: number for number, slot in enumerate(slots) if slot.kind in ("start", "end")}
+        self._cut = (ends["start"], ends["end"]) if ends else None
+
+    def alert(self, data: bytes, start: int, end: int, marks: list[int]) -> Alert:
+        ra, dec = _value(self._ra, data, marks), _value(self._dec, data, marks)
         return Alert(
             data,
             start,
             end,
-            (span["start"], span["end"]) if span else None,
+            None if self._cut is None else (marks[self._cut[0]], marks[self._cut[1]]),
             math.nan if ra is None else float(ra),
             math.nan if dec is None else float(dec),
-            _first_name(found, paths.object_id),
-            _first_name(found, paths.candid),
-            tuple([found.get(path) for path in paths.extra]) if paths.extra else (),
+            _first_name(self._object_id, data, marks),
+            _first_name(self._candid, data, marks),
+            tuple([_value(places, data, marks) for places in self._extra]),
         )
 
 
-def _first_name(found: dict[str, float | int | str | None], paths: tuple[str, ...]) -> str | int | None:
-    return next((value for path in paths if isinstance(value := found.get(path), str | int)), None)
+def _value(places: _Places, data: bytes, marks: list[int]) -> float | int | str | None:
+    for number, read in places:
+        if marks[number] >= 0:
+            return read(data, marks[number])
+    return None
+
+
+def _first_name(names: list[_Places], data: bytes, marks: list[int]) -> str | int | None:
+    for places in names:
+        value = _value(places, data, marks)
+        if isinstance(value, str | int):
+            return value
+    return None
 
 
 _DOUBLE, _FLOAT = struct.Struct("<d"), struct.Struct("<f")
@@ -234,7 +264,7 @@ def _string(data: bytes, position: int) -> str:
     return read_bytes(data, position, len(data))[0].decode()
 
 
-_READERS: dict[str, Callable[[bytes, int], float | int | str]] = {
+_READERS: dict[str, _Reader] = {
     "double": _double,
     "float": _float,
     "int": _integer,

@@ -63,7 +63,7 @@ class Rejects:
             path = PurePosixPath(name)
             name = str(path.with_name(f"{path.stem}.record-{record}{path.suffix}"))
         if data is not None:
-            name = self._sink.write(name, data, modified)
+            name = self._sink.write(name, [data], modified)
         reason = {
             "error": type(error).__name__,
             "message": str(error),
@@ -71,7 +71,7 @@ class Rejects:
             "record": record,
             "kept": data is not None,
         }
-        self._sink.write(f"{name}.reason.json", json.dumps(reason, indent=1).encode() + b"\n", modified)
+        self._sink.write(f"{name}.reason.json", [json.dumps(reason, indent=1).encode(), b"\n"], modified)
 
     def commit(self) -> None:
         """Give the folder its name, if there are rejects."""

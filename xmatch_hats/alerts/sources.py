@@ -8,6 +8,7 @@ over, and counted.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
 import os
@@ -83,7 +84,7 @@ class PacketSources:
             if path.is_dir():
                 yield from self._folder(path)
             else:
-                yield from self._entry(path, safe_name(path.name), "")
+                yield from self._entry(str(path), safe_name(path.name), "", _state(str(path)))
 
     def _folder(self, folder: Path) -> Iterator[RawPacket]:
         for root, folders, files in os.walk(folder, onerror=_unreadable):
@@ -92,34 +93,39 @@ class PacketSources:
                 self._skip(str(Path(root, name)))
             # In place: os.walk then enters them in this order.
             folders[:] = sorted(set(folders) - passed)
+            # Text where paths would do, which cost as much as reading the packet.
+            here, below = (str(Path(place, "x"))[:-1] for place in (root, Path(root).relative_to(folder)))
             for file in sorted(files):
-                path = Path(root, file)
-                name = safe_name(path.relative_to(folder).as_posix())
-                if is_hidden(file) or not path.is_file():
-                    self._skip(str(path))
+                state = None if is_hidden(file) else _state(here + file)
+                if state is None or not stat.S_ISREG(state.st_mode):
+                    self._skip(here + file)
                 else:
-                    yield from self._entry(path, name, f"{_without_suffix(name)}/")
+                    name = safe_name(below + file)
+                    yield from self._entry(here + file, name, f"{_without_suffix(name)}/", state)
 
-    def _entry(self, path: Path, name: str, prefix: str) -> Iterator[RawPacket]:
-        if _is_archive(path.name):
-            yield from self._archive(path, name, prefix)
-        elif path.name.lower().endswith(OTHER_SUFFIXES):
+    def _entry(self, path: str, name: str, prefix: str, state: os.stat_result | None) -> Iterator[RawPacket]:
+        modified = 0 if state is None else _moment(state.st_mtime)
+        if _is_archive(path):
+            yield from self._archive(path, name, prefix, modified)
+        elif path.lower().endswith(OTHER_SUFFIXES):
             reason = f"is compressed or an archive of a kind that is not read; {', '.join(ARCHIVE_SUFFIXES)} are"
-            yield RawPacket(name, str(path), _modified(path), _raiser(reason))
+            yield RawPacket(name, path, modified, _raiser(reason))
         else:
-            yield self._file(path, name)
+            yield RawPacket(name, path, modified, lambda: self._read(path))
 
-    def _file(self, path: Path, name: str) -> RawPacket:
-        def read() -> bytes:
+    def _read(self, path: str) -> bytes:
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                self._check_size(path.stat().st_size)
-                return path.read_bytes()
-            except OSError as error:
-                raise PacketError(f"cannot be read: {error.strerror}") from error
+                size = os.fstat(file).st_size
+                self._check_size(size)
+                return _read_all(file, size)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise PacketError(f"cannot be read: {error.strerror}") from error
 
-        return RawPacket(name, str(path), _modified(path), read)
-
-    def _archive(self, path: Path, name: str, prefix: str) -> Iterator[RawPacket]:
+    def _archive(self, path: str, name: str, prefix: str, modified: int) -> Iterator[RawPacket]:
         members = 0
         try:
             with _open_stream(path) as file:
@@ -134,17 +140,24 @@ class PacketSources:
                 stream.require_end()
         except _TAR_FAULTS as error:
             reason = f"is damaged after {members} members, what follows is lost: {error or type(error).__name__}"
-            yield RawPacket(name, str(path), _modified(path), _raiser(reason))
+            yield RawPacket(name, path, modified, _raiser(reason))
 
     def _member(
-        self, path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, stream: _ForwardStream, prefix: str
+        self, path: str, tar: tarfile.TarFile, member: tarfile.TarInfo, stream: _ForwardStream, prefix: str
     ) -> RawPacket:
         def read() -> bytes:
             self._check_size(member.size)
             stream.allowance = member.size
             try:
-                file = tar.extractfile(member)
-                return b"" if file is None else file.read()
+                if member.issparse():
+                    file = tar.extractfile(member)
+                    return b"" if file is None else file.read()
+                # The library's way would copy it twice more.
+                stream.seek(member.offset_data)
+                data = stream.read(member.size)
+                if len(data) < member.size:
+                    raise tarfile.ReadError("unexpected end of data")
+                return data
             except _TAR_FAULTS as error:
                 raise PacketError(f"cannot be read from its archive: {error or type(error).__name__}") from error
 
@@ -240,10 +253,10 @@ def is_small(paths: Iterable[Path], max_bytes: int) -> bool:
     return True
 
 
-def _open_stream(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
+def _open_stream(path: str) -> IO[bytes]:
+    with open(path, "rb") as file:
         magic = file.read(2)
-    return gzip.open(path) if magic == b"\x1f\x8b" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if magic == b"\x1f\x8b" else open(path, "rb")  # type: ignore[return-value]
 
 
 def _unreadable(error: OSError) -> None:
@@ -266,11 +279,25 @@ def _without_suffix(name: str) -> str:
     return name[: len(name) - len(suffix)]
 
 
-def _modified(path: Path) -> int:
+def _state(path: str) -> os.stat_result | None:
+    """What a path leads to, None for a link that leads nowhere."""
     try:
-        return _moment(path.stat().st_mtime)
-    except OSError:
-        return 0
+        return os.stat(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            _unreadable(error)
+        return None
+
+
+def _read_all(file: int, size: int) -> bytes:
+    """Read a file that had so many bytes a moment ago, in one piece where it still has."""
+    data = os.read(file, size + 1)
+    if len(data) == size:
+        return data
+    pieces = [data]
+    while piece := os.read(file, _SKIP_BYTES):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _moment(seconds: float) -> int:

@@ -17,7 +17,7 @@ from xmatch_hats.alerts.container import Header, block_chunks, header_bytes
 from xmatch_hats.alerts.packet import Alert, Packet
 
 Chunks = list[bytes | memoryview]
-"""Pieces of a record, to be joined."""
+"""Pieces of a record or of a packet, to be joined."""
 
 
 RecordEncoder = Callable[[Alert, bytes], Chunks]
@@ -66,7 +66,7 @@ def _splice(alert: Alert, union: bytes) -> Chunks:
     return [*alert.chunks(), union]
 
 
-def assemble(header: bytes, packet: Packet, records: Sequence[Chunks | None]) -> bytes:
+def assemble(header: bytes, packet: Packet, records: Sequence[Chunks | None]) -> Chunks:
     """Put a new packet together, in the old one's codec, blocks and sync marker.
 
     Parameters
@@ -80,16 +80,18 @@ def assemble(header: bytes, packet: Packet, records: Sequence[Chunks | None]) ->
 
     Returns
     -------
-    bytes
+    list of bytes
+        Its pieces, to be joined or written one behind the other: what is not compressed has not been copied yet.
     """
     chunks: Chunks = [header, packet.sync]
-    left = iter(records)
-    for block in packet.blocks:
-        kept = [record for _, record in zip(block, left, strict=False) if record is not None]
+    first = 0
+    for count in packet.blocks:
+        kept = [record for record in records[first : first + count] if record is not None]
+        first += count
         if kept:
-            pieces = [piece for record in kept for piece in record]
+            pieces = kept[0] if len(kept) == 1 else [piece for record in kept for piece in record]
             chunks += block_chunks(len(kept), pieces, packet.header.codec, packet.sync)
-    return b"".join(chunks)
+    return chunks
 
 
 def lone_record(packet: Packet, alert: Alert) -> bytes:

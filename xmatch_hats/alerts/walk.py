@@ -65,7 +65,12 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True)(function)
 
 
-@_compiled
+def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    # A call would count the references to its arrays, which takes as long as all the rest.
+    return numba.njit(inline="always", nogil=True)(function)
+
+
+@_inlined
 def _long(data: NDArray[np.uint8], position: int, end: int) -> tuple[int, int]:
     """A zigzag number and the position after it, which is negative for a fault."""
     value = np.uint64(0)
@@ -122,7 +127,7 @@ def _is_utf8(data: NDArray[np.uint8], here: int, end: int) -> bool:
     return True
 
 
-@_compiled
+@_inlined
 def _leaf(operation: int, argument: int, data: NDArray[np.uint8], position: int, end: int) -> int:
     """Position after a value without structure, or a fault."""
     if operation == SKIP:
@@ -145,7 +150,7 @@ def _leaf(operation: int, argument: int, data: NDArray[np.uint8], position: int,
     return after + value
 
 
-@_compiled
+@_inlined
 def _next_element(
     data: NDArray[np.uint8], position: int, end: int, least: int, frame: NDArray[np.int64]
 ) -> tuple[bool, int]:
@@ -177,7 +182,7 @@ def _next_element(
     return True, position
 
 
-@_compiled
+@_inlined
 def _branch(code: NDArray[np.int64], table: int, data: NDArray[np.uint8], position: int, end: int) -> tuple[int, int]:
     """Address of the branch that a union chose, and the position after the choice, or a fault."""
     branch, position = _long(data, position, end)
@@ -248,3 +253,8 @@ def walk(
         if position < 0:
             return position
     return TOO_LONG
+
+
+def load() -> None:
+    """Load the machine code of `walk`, or make it where none is kept, so that no record waits for that."""
+    walk(np.array([END, 0]), np.frombuffer(b"\0", dtype=np.uint8), 0, 0, np.empty(0, dtype=np.int64), 1)

@@ -15,6 +15,8 @@ from xmatch_hats.step.waiting import Waiter
 Read = Callable[[bytes], Packet]
 """From the bytes of a message to its packet; raises PacketError, or SystemFailure where it has to ask for a schema."""
 
+_Task = tuple[list[Message], "Future[list[Fate]]"]
+
 
 def decode(messages: list[Message], read: Read, waiter: Waiter) -> list[Fate]:
     """Read messages one by one.
@@ -52,18 +54,17 @@ class Decoder:
     def __init__(self, read: Read, waiter: Waiter, *, ahead: bool = True) -> None:
         self._read = read
         self._waiter = waiter
-        self._queue: SimpleQueue[Chunk | None] | None = SimpleQueue() if ahead else None
+        self._queue: SimpleQueue[_Task | None] | None = SimpleQueue() if ahead else None
         if ahead:
             Thread(target=self._work, name="decoder", daemon=True).start()
 
     def submit(self, messages: list[Message]) -> Chunk:
-        """Have messages decoded."""
-        chunk = Chunk(messages, Future())
+        """Have messages decoded; without a thread of its own, what goes wrong is raised here."""
         if self._queue is None:
-            self._run(chunk)
-        else:
-            self._queue.put(chunk)
-        return chunk
+            return Chunk(messages, decode(messages, self._read, self._waiter))
+        decoded: Future[list[Fate]] = Future()
+        self._queue.put((messages, decoded))
+        return Chunk(messages, decoded)
 
     def close(self) -> None:
         """Decode no more."""
@@ -72,11 +73,9 @@ class Decoder:
 
     def _work(self) -> None:
         assert self._queue is not None
-        while (chunk := self._queue.get()) is not None:
-            self._run(chunk)
-
-    def _run(self, chunk: Chunk) -> None:
-        try:
-            chunk.decoded.set_result(decode(chunk.messages, self._read, self._waiter))
-        except BaseException as error:  # noqa: BLE001, whoever asks for the result gets it
-            chunk.decoded.set_exception(error)
+        while (task := self._queue.get()) is not None:
+            messages, decoded = task
+            try:
+                decoded.set_result(decode(messages, self._read, self._waiter))
+            except BaseException as error:  # noqa: BLE001, whoever asks for the result gets it
+                decoded.set_exception(error)

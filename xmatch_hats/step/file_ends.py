@@ -12,8 +12,9 @@ from xmatch_hats.alerts.rejects import Rejects
 from xmatch_hats.alerts.sinks import Sink as PacketSink
 from xmatch_hats.alerts.sources import PacketSources, RawPacket
 from xmatch_hats.alerts.splice import lone_record
-from xmatch_hats.errors import PacketError, UsageError
+from xmatch_hats.errors import PacketError
 from xmatch_hats.step.flight import Delivery, ErrorPolicy, Fate, Flight, Message, Sink, Source, Watcher
+from xmatch_hats.step.waiting import AbandonedError
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class FileSource(Source):
     @override
     def rewind(self, flight: Flight) -> None:
         """Give up: packets of an archive cannot be read twice."""
-        raise UsageError("the run was given up")
+        raise AbandonedError("the run was given up")
 
 
 class FileSink(Sink):
@@ -129,10 +130,10 @@ class FileSink(Sink):
 
     def _write(self, fate: Fate, delivery: Delivery) -> None:
         account = delivery.account(fate.message.account)
-        if fate.outcome is not None and fate.outcome.data is not None:
+        if fate.outcome is not None and fate.outcome.chunks is not None:
             raw = fate.message.origin.raw
-            self._packets.write(raw.name, fate.outcome.data, raw.modified)
-            delivery.bytes_out += len(fate.outcome.data)
+            self._packets.write(raw.name, fate.outcome.chunks, raw.modified)
+            delivery.bytes_out += fate.outcome.size
             account.out += 1
             self._set_aside_records(fate)
         elif fate.error is not None and self._set_aside(fate):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,17 +27,21 @@ from xmatch_hats.matching.status import STATUS_LABELS, MatchStatus
 from xmatch_hats.step.decoding import Decoder
 from xmatch_hats.step.file_ends import FileSink, FileSource
 from xmatch_hats.step.flight import ErrorPolicy
+from xmatch_hats.step.garbage import rare_collections
 from xmatch_hats.step.loop import BatchLimits, Loop
 from xmatch_hats.step.pipeline import Pipeline
 from xmatch_hats.step.report import BatchReport
 from xmatch_hats.step.waiting import Stop, Waiter
-from xmatch_hats.step.worker import InlineWorker
+from xmatch_hats.step.worker import ThreadWorker
 
 DEFAULT_BATCH = 5_000
 """Alerts in a batch: some exposures. Each pays the engine's fixed cost once, and waits in memory until it is full."""
-BATCH_BYTES = 256 << 20
-"""Bytes of packets, as they came and decompressed, that wait for a batch. Memory is bounded by them, one more packet
-(`Limits.file_bytes`, and the same again decompressed), one packet's output, and the engine's part."""
+BATCH_BYTES = 64 << 20
+"""Bytes of packets, as they came and decompressed, that wait for a batch: a thousand real ones. While a batch is
+matched and written, the next one is read. Memory is bounded by the two, one more packet (`Limits.file_bytes`, and the
+same again decompressed), what is encoded or compressed anew of a batch, and the engine's part."""
+_GIVE_UP_SECONDS = 5.0
+"""How long a run that has failed waits for the batch on its way, before it removes what has been written."""
 
 
 @dataclass
@@ -245,7 +250,10 @@ def match_files(
         undo.callback(folder.abort)
         pipeline = make_pipeline(FileSink(packets, folder, ErrorPolicy(ends.policy), progress))
         limits = BatchLimits(settings.batch, math.inf, BATCH_BYTES)
-        worker = InlineWorker(pipeline.process)
+        worker = ThreadWorker(pipeline.process)
+        undo.callback(worker.wait, _GIVE_UP_SECONDS)
+        undo.push(partial(_abandon, settings.stop))
+        undo.enter_context(rare_collections())
         Loop(FileSource(ends.sources), settings.decoder, worker, settings.stop, limits, count).run()
         if settings.stop.requested.is_set():
             raise StoppedError("told to stop: the output is not written", place=out)
@@ -266,6 +274,12 @@ class StoppedError(XmatchError):
     """A run over files was told to stop before its end."""
 
     exit_code = 143
+
+
+def _abandon(stop: Stop, failure: type[BaseException] | None, *_: object) -> None:
+    """Have the batch on its way given up where a run has failed."""
+    if failure is not None:
+        stop.abandoned.set()
 
 
 def _named(path: Path) -> Path:

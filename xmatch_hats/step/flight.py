@@ -64,40 +64,52 @@ class Fate:
     @property
     def goes_out(self) -> bool:
         """Whether something of it goes out."""
-        return self.outcome is not None and self.outcome.data is not None
+        return self.outcome is not None and self.outcome.chunks is not None
 
     def refuse(self, error: PacketError) -> None:
         """Set all of it aside: it does not go out."""
         self.error, self.outcome = error, None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Chunk:
     """Messages that came together, and their decoding."""
 
     messages: list[Message]
-    decoded: Future[list[Fate]]
+    decoded: Future[list[Fate]] | list[Fate]
+    """The fates themselves where it was done at once."""
     dropped: set[str] = field(default_factory=set)
     """Partitions that were taken away before anything was done."""
 
     @property
+    def is_decoded(self) -> bool:
+        """Whether its decoding has ended, well or not."""
+        return isinstance(self.decoded, list) or self.decoded.done()
+
+    @property
     def size(self) -> int:
         """Bytes in memory, as far as they are known."""
-        if self.decoded.done() and not self.decoded.cancelled() and self.decoded.exception() is None:
-            sizes = (fate.packet.size if fate.packet else len(fate.message.data) for fate in self.decoded.result())
-            return sum(sizes)
-        return sum(len(message.data) for message in self.messages)
+        fates = self._known()
+        if fates is None:
+            return sum(len(message.data) for message in self.messages)
+        return sum(fate.packet.size if fate.packet else len(fate.message.data) for fate in fates)
 
     @property
     def alerts(self) -> int:
         """Number of alerts, of messages as long as they are not decoded."""
-        if self.decoded.done() and not self.decoded.cancelled() and self.decoded.exception() is None:
-            return sum(fate.alerts for fate in self.decoded.result())
-        return len(self.messages)
+        fates = self._known()
+        return len(self.messages) if fates is None else sum(fate.alerts for fate in fates)
+
+    def _known(self) -> list[Fate] | None:
+        decoded = self.decoded
+        if isinstance(decoded, list):
+            return decoded
+        is_good = decoded.done() and not decoded.cancelled() and decoded.exception() is None
+        return decoded.result() if is_good else None
 
     def fates(self) -> list[Fate]:
         """Wait for the decoding; partitions that were taken away are left out."""
-        fates = self.decoded.result()
+        fates = self.decoded if isinstance(self.decoded, list) else self.decoded.result()
         return [fate for fate in fates if fate.message.account not in self.dropped] if self.dropped else fates
 
 
@@ -131,9 +143,14 @@ class Flight:
         rest = self._measure()
         return self._known_alerts + sum(chunk.alerts for chunk in rest)
 
+    @property
+    def undecoded(self) -> int:
+        """Number of chunks from the first one that is not decoded."""
+        return len(self._measure())
+
     def _measure(self) -> list[Chunk]:
         """Add up what has been decoded, once each, and give the rest."""
-        while self._measured < len(self.chunks) and self.chunks[self._measured].decoded.done():
+        while self._measured < len(self.chunks) and self.chunks[self._measured].is_decoded:
             chunk = self.chunks[self._measured]
             self._known_size += chunk.size
             self._known_alerts += chunk.alerts
@@ -184,7 +201,10 @@ class Delivery:
 
     def account(self, name: str) -> Account:
         """Account of a partition, opened if need be."""
-        return self.accounts.setdefault(name, Account())
+        account = self.accounts.get(name)
+        if account is None:
+            account = self.accounts[name] = Account()
+        return account
 
     def count_dead(self, fate: Fate, error: PacketError) -> None:
         """Count a message that was set aside."""

@@ -114,13 +114,17 @@ class Loop:
     def _turn(self) -> None:
         self._on_beat()
         self._settle()
-        self._launch()
-        room = self._room()
+        is_due = self._next is not None and self._is_due(self._next)
+        if is_due and self._current is None:
+            self._launch()
+            is_due = False
+        room = 0 if is_due else self._room()
         if room:
             self._resume()
             self._take(self._source.poll(room, self._poll_seconds()))
         else:
-            self._idle()
+            # A batch that is not full only waits for its messages to be decoded, which takes milliseconds.
+            self._idle(POLL_SECONDS if is_due or self._next is None else POLL_SECONDS / 20)
 
     def _take(self, messages: list) -> None:
         if not messages:
@@ -133,10 +137,9 @@ class Loop:
         """How many more messages may come now."""
         if self._next is None:
             return min(self._limits.alerts, _CHUNK_MESSAGES) if not self._source.finished else 0
-        undecoded = sum(not chunk.decoded.done() for chunk in self._next.chunks)
-        if undecoded >= _UNDECODED_CHUNKS or self._is_due(self._next):
+        if self._next.undecoded >= _UNDECODED_CHUNKS:
             return 0
-        return min(self._limits.alerts - self._next.alerts, _CHUNK_MESSAGES)
+        return max(min(self._limits.alerts - self._next.alerts, _CHUNK_MESSAGES), 0)
 
     def _is_due(self, flight: Flight) -> bool:
         limits = self._limits
@@ -151,10 +154,10 @@ class Loop:
         # A batch that is ready to be settled should not wait for messages that do not come.
         return POLL_SECONDS / 10 if self._settling else POLL_SECONDS
 
-    def _idle(self) -> None:
+    def _idle(self, seconds: float) -> None:
         """Wait for the batch on its way, or for the decoding, and keep the source alive."""
         if self._current is not None and not self._current.done.is_set():
-            self._current.done.wait(POLL_SECONDS)
+            self._current.done.wait(seconds)
         elif self._next is not None or self._settling:
             time.sleep(POLL_SECONDS / 20)
         now = time.monotonic()
@@ -172,9 +175,8 @@ class Loop:
             self._paused = False
 
     def _launch(self) -> None:
-        if self._current is not None or self._next is None or not self._is_due(self._next):
-            return
         flight, self._next = self._next, None
+        assert flight is not None
         self._launched += 1
         flight.number = self._launched
         self._current = flight

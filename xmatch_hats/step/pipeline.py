@@ -78,7 +78,6 @@ class Pipeline:
         with clock("match"):
             enricher, matched = self._waiter.until_done("catalogue", lambda: self._match(live))
         self._watch("matched", flight.number)
-        statuses = _Statuses(enricher.names)
         goes_on = np.ones(len(matched.alerts), dtype=bool)
         with clock("encode"):
             self._encode(enricher, matched, live, goes_on)
@@ -92,9 +91,7 @@ class Pipeline:
             self._watch("stored", flight.number)
         with clock("deliver"):
             delivery = self._waiter.until_done("output", lambda: self._sink.deliver(flight, self._watch))
-        for fate in flight.fates:
-            statuses.add(fate)
-        return _report(flight, delivery, statuses, clock.seconds, rows)
+        return _report(flight, delivery, enricher.names, clock.seconds, rows)
 
     def _match(self, live: list[Fate]) -> tuple[Enricher, Matched]:
         enricher = self._enricher()
@@ -103,10 +100,11 @@ class Pipeline:
     def _encode(self, enricher: Enricher, matched: Matched, live: list[Fate], goes_on: NDArray[np.bool_]) -> None:
         first = 0
         for fate, outcome in zip(live, enricher.encode(matched), strict=True):
-            goes_on[first + np.array(list(outcome.rejects), dtype=np.int64)] = False
+            if outcome.rejects:
+                goes_on[first + np.array(list(outcome.rejects), dtype=np.int64)] = False
             first += len(outcome.status)
             fate.outcome = outcome
-            if outcome.data is None:
+            if outcome.chunks is None:
                 # The whole packet is set aside for its first reason; a sink that can part packets tells each one's.
                 fate.error = next(iter(outcome.rejects.values()))
 
@@ -122,35 +120,15 @@ class _Clock:
         self.seconds[stage] = time.monotonic() - started
 
 
-class _Statuses:
-    """Alerts by status, over all catalogues and for each."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._combined = np.zeros(len(MatchStatus), dtype=np.int64)
-        self._by_catalog = {name: np.zeros(len(MatchStatus), dtype=np.int64) for name in names}
-
-    def add(self, fate: Fate) -> None:
-        if fate.outcome is None:
-            for counts in (self._combined, *self._by_catalog.values()):
-                counts[MatchStatus.REJECTED] += fate.alerts
-            return
-        self._combined += np.bincount(fate.outcome.status, minlength=len(MatchStatus))
-        for name, status in fate.outcome.by_catalog.items():
-            self._by_catalog[name] += np.bincount(status, minlength=len(MatchStatus))
-
-    def combined(self) -> dict[str, int]:
-        return _labelled(self._combined)
-
-    def by_catalog(self) -> dict[str, dict[str, int]]:
-        return {name: _labelled(counts) for name, counts in self._by_catalog.items()}
-
-
-def _labelled(counts: NDArray[np.int64]) -> dict[str, int]:
+def _by_status(parts: list[NDArray[np.uint8]], rejected: int) -> dict[str, int]:
+    """Count alerts by status, those of packets without an outcome as rejected."""
+    counts = np.bincount(np.concatenate([np.empty(0, dtype=np.uint8), *parts]), minlength=len(MatchStatus))
+    counts[MatchStatus.REJECTED] += rejected
     return dict(zip(STATUS_LABELS, counts.tolist(), strict=True))
 
 
 def _report(
-    flight: Flight, delivery: Delivery, statuses: _Statuses, seconds: dict[str, float], rows: Mapping[str, int]
+    flight: Flight, delivery: Delivery, names: tuple[str, ...], seconds: dict[str, float], rows: Mapping[str, int]
 ) -> BatchReport:
     received = Counter(fate.message.account for fate in flight.fates)
     for name in received.keys() | delivery.accounts.keys():
@@ -158,11 +136,13 @@ def _report(
         account.received = received[name]
         account.check(name)
     candids, object_ids = alert_names(flight.fates)
+    outcomes = [fate.outcome for fate in flight.fates if fate.outcome is not None]
+    rejected = sum(fate.alerts for fate in flight.fates if fate.outcome is None)
     return BatchReport(
         flight.number,
         delivery.accounts,
-        statuses.combined(),
-        statuses.by_catalog(),
+        _by_status([outcome.status for outcome in outcomes], rejected),
+        {name: _by_status([outcome.by_catalog[name] for outcome in outcomes], rejected) for name in names},
         seconds,
         flight.received,
         datetime.now(UTC),

@@ -1,4 +1,4 @@
-"""Who processes batches: a thread beside the loop, or the loop itself."""
+"""Who processes batches: a thread beside the loop."""
 
 from __future__ import annotations
 
@@ -23,21 +23,6 @@ class Worker(Protocol):
         """Take no more batches."""
 
 
-class InlineWorker:
-    """Processes a batch at once, in the caller's thread: for files, where nobody has to be kept alive meanwhile."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def launch(self, flight: Flight) -> None:
-        """Process a batch; what goes wrong is raised here."""
-        flight.report = self._process(flight)
-        flight.done.set()
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 class ThreadWorker:
     """Processes batches in a thread, which ends with the program at the latest."""
 
@@ -54,6 +39,10 @@ class ThreadWorker:
     def close(self) -> None:
         """End the thread after the batch that it has."""
         self._queue.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, so long at most, until a closed one has ended."""
+        self._thread.join(seconds)
 
     def _work(self) -> None:
         while (flight := self._queue.get()) is not None:

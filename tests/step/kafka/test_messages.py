@@ -29,7 +29,7 @@ def fate(
 def matched(data: bytes, headers=(), **by_catalog: MatchStatus) -> Fate:
     made = fate(headers=headers, value=data, data=data)
     statuses = {name: np.array([status], np.uint8) for name, status in by_catalog.items()}
-    made.outcome = Outcome(b"new", np.array([max(by_catalog.values())], np.uint8), statuses)
+    made.outcome = Outcome([b"new"], np.array([max(by_catalog.values())], np.uint8), statuses)
     return made
 
 

@@ -6,6 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 
+from xmatch_hats.alerts.splice import Chunks
 from xmatch_hats.errors import PacketError
 from xmatch_hats.matching.status import STATUS_LABELS
 from xmatch_hats.step.flight import Fate
@@ -50,13 +51,26 @@ class Outgoing:
     """A message to be produced."""
 
     key: bytes | None
-    value: bytes | None
+    chunks: Chunks | None
+    """Pieces of the value."""
     headers: Headers
+
+    @property
+    def value(self) -> bytes | None:
+        """The value, joined anew each time it is asked for: a batch in memory is not there twice."""
+        return None if self.chunks is None else b"".join(self.chunks)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return sum(map(len, self.chunks or ()))
 
     @property
     def is_bare(self) -> bool:
         """Whether nothing is left of what it came with."""
-        return self.key is None and self.value is None and all(name.startswith(_OF_LETTERS) for name, _ in self.headers)
+        return (
+            self.key is None and self.chunks is None and all(name.startswith(_OF_LETTERS) for name, _ in self.headers)
+        )
 
 
 def alert_message(fate: Fate) -> Outgoing:
@@ -75,7 +89,7 @@ def alert_message(fate: Fate) -> Outgoing:
             (f"{STATUS}.{catalog}", STATUS_LABELS[status[0]].encode())
             for catalog, status in fate.outcome.by_catalog.items()
         ]
-    return Outgoing(None if name is None else str(name).encode(), fate.outcome.data, headers)
+    return Outgoing(None if name is None else str(name).encode(), fate.outcome.chunks, headers)
 
 
 def dead_letter(fate: Fate, error: PacketError) -> Outgoing:
@@ -103,7 +117,7 @@ def dead_letter(fate: Fate, error: PacketError) -> Outgoing:
         (ATTEMPTS, b"%d" % (_number(old.get(ATTEMPTS)) + 1)),
         *((name, old[name]) for name in (LENGTH, SHA256) if name in old),
     ]
-    return Outgoing(origin.key, origin.value, headers)
+    return Outgoing(origin.key, None if origin.value is None else [origin.value], headers)
 
 
 def without_value(letter: Outgoing) -> Outgoing:

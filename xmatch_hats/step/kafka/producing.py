@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _SLICE = 0.1
 _SAY_AFTER = 5.0
+_SERVED_TOGETHER = 16
+"""Messages after which confirmations are asked for: with each call other threads have their turn."""
 _TOO_LARGE = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}
 )
@@ -49,7 +51,7 @@ class _Item:
     @property
     def size(self) -> int:
         """Bytes of its value."""
-        return len(self.message.value or b"")
+        return self.message.size
 
 
 @dataclass
@@ -140,7 +142,7 @@ class Shipper:
 
     def produce(self, items: Iterable[_Item]) -> None:
         """Hand messages to the producer, in order; those that are to travel alone are confirmed one by one."""
-        for item in items:
+        for number, item in enumerate(items, 1):
             item.failure = None
             if item.alone:
                 self.flush()
@@ -149,7 +151,8 @@ class Shipper:
                 self._check_stop()
             if item.alone:
                 self.flush()
-            serve(lambda: self._producer.poll(0))
+            if number % _SERVED_TOGETHER == 0:
+                serve(lambda: self._producer.poll(0))
 
     @property
     def _is_over(self) -> bool:
@@ -229,7 +232,7 @@ class Shipper:
         if item.error is None:
             shipment.items.remove(item)
             shipment.refuse(item.fate, _too_large(item, f"{self._topics.alerts} refuses it: {reason}"))
-        elif item.message.value is not None:
+        elif item.message.chunks is not None:
             item.message = without_value(item.message)
         elif not item.message.is_bare:
             item.message = bare(item.message)
