@@ -17,7 +17,7 @@ FLOORS = [
     {"catalogs"},
     {"matching"},
     {"alerts", "store"},
-    {"step"},
+    {"step", "bulk"},
     {"demo"},
     {"cli"},
 ]

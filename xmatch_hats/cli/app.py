@@ -16,6 +16,7 @@ from typer.main import get_command
 from xmatch_hats import __version__
 from xmatch_hats.cli import PROGRAM
 from xmatch_hats.cli.alerts import alerts
+from xmatch_hats.cli.bulk import bulk
 from xmatch_hats.cli.catalog import catalog
 from xmatch_hats.cli.cone import box, cone
 from xmatch_hats.cli.db import db
@@ -56,6 +57,7 @@ app.command(cls=NumericArgs)(cone)
 app.command(cls=NumericArgs)(box)
 app.command("run")(run_step)
 app.add_typer(catalog, name="catalog")
+app.add_typer(bulk, name="bulk")
 app.add_typer(db, name="db")
 app.add_typer(dead_letters, name="dead-letters")
 

@@ -1,0 +1,229 @@
+"""The call as a whole: arguments, refusals, interruptions, and independence of the workers."""
+
+from __future__ import annotations
+
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+
+from tests.bulk.skies import main_table, read_rows
+from tests.copies import make_copy, sky_table
+from tests.matching.skies import partition_files
+from xmatch_hats.bulk import crossmatch_catalogs, join, run
+from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.verify import verify_copy
+from xmatch_hats.errors import CatalogError, CatalogNotFoundError, PartitionReadError, RadiusError, UsageError
+from xmatch_hats.matching.scheduling import Scheduler
+
+
+class Elsewhere:
+    """A scheduler whose tasks go through bytes, in the order it likes."""
+
+    def __init__(self, homes):
+        self._homes = homes
+        self.tasks = 0
+
+    def homes(self):
+        return self._homes
+
+    def run(self, graph, keys):
+        self.tasks += len(keys)
+        found = {}
+        for key in reversed(keys):
+            function, *arguments = pickle.loads(pickle.dumps(graph[key]))
+            found[key] = pickle.loads(pickle.dumps(function(*arguments)))
+        return [found[key] for key in keys]
+
+
+@pytest.fixture
+def sides(pair):
+    return pair.path("left", "fine"), pair.path("right", "fine")
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith("properties")
+    }
+
+
+def test_the_number_of_workers_changes_no_byte(sides, tmp_path):
+    tasks = []
+    for homes in (1, 3):
+        scheduler = Elsewhere(homes)
+        crossmatch_catalogs(*sides, tmp_path / str(homes), radius_arcsec=5.0, scheduler=scheduler)
+        tasks.append(scheduler.tasks)
+    assert tasks[0] < tasks[1]
+    with Scheduler(workers=0) as threads:
+        crossmatch_catalogs(*sides, tmp_path / "threads", radius_arcsec=5.0, scheduler=threads)
+    first = contents(tmp_path / "1")
+    assert first == contents(tmp_path / "3") == contents(tmp_path / "threads")
+    assert len(first) > 10
+
+
+def test_asked_columns_and_names_that_are_taken(pair, sides, tmp_path):
+    left, right = sides
+    crossmatch_catalogs(
+        left,
+        right,
+        tmp_path / "out",
+        radius_arcsec=5.0,
+        left_columns=["mag"],
+        right_columns=["cntr", "ra", "mag"],
+        workers=0,
+    )
+    rows = read_rows(tmp_path / "out")
+    name = LocalCopy.open(right).name
+    assert rows.column_names == [
+        "_healpix_29", "mag", "ra", "dec", "cntr", f"ra_{name}", f"mag_{name}", "_dist_arcsec",
+    ]  # fmt: skip
+    assert rows.schema.field("_dist_arcsec").metadata[b"unit"] == b"arcsec"
+
+
+def test_no_column_of_the_right_side(sides, tmp_path):
+    crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, right_columns=[], left_columns=[], workers=0)
+    assert read_rows(tmp_path / "out").column_names == ["_healpix_29", "ra", "dec", "_dist_arcsec"]
+
+
+def test_an_answer_is_matched_again(sides, tmp_path):
+    left, right = sides
+    crossmatch_catalogs(left, right, tmp_path / "one", radius_arcsec=5.0, workers=0)
+    crossmatch_catalogs(tmp_path / "one", right, tmp_path / "two", radius_arcsec=5.0, workers=0)
+    rows = read_rows(tmp_path / "two")
+    name = LocalCopy.open(right).name
+    assert rows["cntr"].equals(rows[f"cntr_{name}"])
+    assert rows["_dist_arcsec"].equals(rows[f"_dist_arcsec_{name}"])
+
+
+def test_sides_of_one_row_and_no_match(tmp_path):
+    one = make_copy(sky_table(1, seed=1), tmp_path / "one")
+    other = make_copy(sky_table(1, seed=2), tmp_path / "other")
+    same = crossmatch_catalogs(one, one, tmp_path / "same", radius_arcsec=1.0, workers=0)
+    assert (same.rows, same.matched, same.partitions) == (1, 1, 1)
+    left = crossmatch_catalogs(one, other, tmp_path / "left", radius_arcsec=1.0, join="left", workers=0)
+    assert (left.rows, left.matched) == (1, 0)
+    assert read_rows(tmp_path / "left")["_dist_arcsec"].null_count == 1
+    none = crossmatch_catalogs(one, other, tmp_path / "none", radius_arcsec=1.0, workers=0)
+    assert (none.rows, none.left_rows, none.partitions) == (0, 1, 0)
+    assert LocalCopy.open(tmp_path / "none").schema.names[0] == "_healpix_29"
+    verify_copy(tmp_path / "none").raise_if_failed()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"radius_arcsec": 0.0}, RadiusError, "radius"),
+        ({"n_neighbors": 0}, UsageError, "neighbours"),
+        ({"join": "outer"}, UsageError, "join"),
+        ({"left_columns": ["nope"]}, CatalogError, "nope"),
+        ({"right_columns": ["nope"]}, CatalogError, "nope"),
+        ({"scheduler": Elsewhere(1), "workers": 1}, UsageError, "one of"),
+    ],
+)
+def test_arguments_that_mean_nothing(sides, tmp_path, arguments, error, words):
+    with pytest.raises(error, match=words):
+        crossmatch_catalogs(*sides, tmp_path / "out", **{"radius_arcsec": 1.0, "workers": 0, **arguments})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_catalogue_that_is_not_there(sides, tmp_path):
+    with pytest.raises(CatalogNotFoundError, match="nowhere"):
+        crossmatch_catalogs(sides[0], tmp_path / "nowhere", tmp_path / "out", radius_arcsec=1.0, workers=0)
+
+
+def test_an_output_that_exists_stays_as_it_is(sides, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CatalogError, match="exists already"):
+        crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_two_calls_on_one_output_refuse_each_other(sides, tmp_path):
+    (tmp_path / ".out.matching").mkdir()
+    with FileLock(tmp_path / ".out.matching" / "lock"), pytest.raises(CatalogError, match="by another match"):
+        crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
+
+
+def test_an_interrupted_call_is_taken_up(sides, tmp_path, monkeypatch):
+    """What was finished is not done again, and the result is as if nothing had happened."""
+    crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=5.0, scheduler=Elsewhere(1))
+    joined = []
+
+    def join_some(unit, plan):
+        if len(joined) == 5:
+            raise KeyboardInterrupt
+        joined.append(unit)
+        return original(unit, plan)
+
+    original = join.join_unit
+    with monkeypatch.context() as patch:
+        patch.setattr(join, "join_unit", join_some)
+        with pytest.raises(KeyboardInterrupt):
+            crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, scheduler=Elsewhere(1))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / ".out.matching" / "scratch" / "half").write_bytes(b"PAR1")
+    again = []
+    monkeypatch.setattr(join, "join_unit", lambda unit, plan: again.append(unit) or original(unit, plan))
+    result = crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, scheduler=Elsewhere(1))
+    assert not set(again) & set(joined)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert result.left_rows == LocalCopy.open(sides[0]).total_rows
+    assert not (tmp_path / ".out.matching").exists()
+
+
+def test_other_arguments_start_clean(sides, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_metadata", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=9.0, n_neighbors=None, workers=0)
+    crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
+    crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=1.0, workers=0)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_broken_partition_stops_the_call(sides, tmp_path):
+    import shutil
+
+    left, right = sides
+    shutil.copytree(main_table(right), tmp_path / "right")
+    file = partition_files(tmp_path / "right")[0]
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(PartitionReadError, match=file.name):
+        crossmatch_catalogs(left, tmp_path / "right", tmp_path / "out", radius_arcsec=1.0, workers=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_partition_of_several_files(pair, sides, tmp_path):
+    """HATS allows a folder of files in place of each file."""
+    import shutil
+
+    _, right = sides
+    shutil.copytree(main_table(right), tmp_path / "right")
+    for file in partition_files(tmp_path / "right"):
+        table = pq.read_table(file, partitioning=None)
+        file.unlink()
+        folder = file.with_suffix("")
+        folder.mkdir()
+        half = len(table) // 2
+        for number, part in enumerate((table.slice(0, half), table.slice(half))):
+            pq.write_table(part, folder / f"part{number}.parquet")
+    properties = tmp_path / "right" / "hats.properties"
+    properties.write_text(properties.read_text().replace("hats_npix_suffix=.parquet", "hats_npix_suffix=/"))
+    for name, path in (("folders", tmp_path / "right"), ("files", main_table(right))):
+        crossmatch_catalogs(
+            sides[0], path, tmp_path / name, radius_arcsec=9.0, right_columns=["cntr"], n_neighbors=3, workers=0
+        )
+    folders, files = (read_rows(tmp_path / name) for name in ("folders", "files"))
+    assert isinstance(folders, pa.Table)
+    assert folders.equals(files)
+
+
+@pytest.mark.campaign
+def test_worker_processes(sides, tmp_path):
+    crossmatch_catalogs(*sides, tmp_path / "two", radius_arcsec=5.0, workers=2)
+    crossmatch_catalogs(*sides, tmp_path / "threads", radius_arcsec=5.0, workers=0)
+    assert contents(tmp_path / "two") == contents(tmp_path / "threads")

@@ -1,0 +1,139 @@
+"""What is joined with what: units of work that read no partition twice.
+
+HATS partitions are HEALPix cells, so of two that overlap one holds the other. A unit is the larger one with all of the
+other side's within it: either one left partition with the right ones in it, or one right partition with the left ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from xmatch_hats.catalogs import layout
+from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
+from xmatch_hats.matching.partitions import PartitionIndex
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two catalogues, as far as workers need to know it."""
+
+    path: Path
+    """Folder of the main table."""
+    margin_path: Path | None
+    """Folder of the margin cache, where it may serve."""
+    suffix: str
+    schema: pa.Schema
+    """Of all columns that are read: the asked ones, index, coordinates and id among them."""
+    columns: tuple[str, ...]
+    """The asked ones."""
+    ra: str
+    dec: str
+    id: str | None
+    """Column that orders rows at equal distance."""
+    partitions: PartitionIndex
+    margins: frozenset[Partition]
+    """Partitions that have a file in the margin cache."""
+
+    @classmethod
+    def of(cls, copy: LocalCopy, columns: Sequence[str], margin_path: Path | None = None) -> Side:
+        """Describe a copy, with its margin cache where that is to serve.
+
+        Raises
+        ------
+        CatalogError
+            The list of the margin's partitions cannot be read.
+        """
+        needed = (HEALPIX_COLUMN, copy.ra_column, copy.dec_column, *([copy.id_column] if copy.id_column else []))
+        fields = [copy.schema.field(name) for name in dict.fromkeys((*needed, *columns))]
+        return cls(
+            path=copy.main_path,
+            margin_path=margin_path,
+            suffix=copy.suffix,
+            schema=pa.schema(fields),
+            columns=tuple(columns),
+            ra=copy.ra_column,
+            dec=copy.dec_column,
+            id=copy.id_column,
+            partitions=PartitionIndex.from_pixels(copy.partitions),
+            margins=frozenset(layout.read_partitions(margin_path)) if margin_path else frozenset(),
+        )
+
+    def file(self, partition: Partition) -> Path:
+        """Path of a partition of the main table."""
+        return layout.partition_path(self.path, partition, self.suffix)
+
+    def margin_file(self, partition: Partition) -> Path | None:
+        """Path of a partition's margin rows; None where it has none."""
+        if self.margin_path is None or partition not in self.margins:
+            return None
+        return layout.partition_path(self.margin_path, partition, self.suffix)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Partitions of both sides that overlap, along the sphere: one of either side, any number of the other."""
+
+    left: tuple[Partition, ...]
+    right: tuple[Partition, ...]
+
+    @property
+    def name(self) -> str:
+        """Its first left partition, which no other unit has."""
+        order, pixel = self.left[0]
+        return f"Norder={order},Npix={pixel}"
+
+
+def plan_units(left: PartitionIndex, right: PartitionIndex) -> list[Unit]:
+    """Divide the work.
+
+    Parameters
+    ----------
+    left, right : PartitionIndex
+
+    Returns
+    -------
+    list of Unit
+        Along the sphere. Every left partition is in one of them, every right one in one or none.
+    """
+    numbers, found = right.overlapping(left.starts, left.stops)
+    overlaps: dict[int, list[int]] = {}
+    for number, other in zip(numbers.tolist(), found.tolist(), strict=True):
+        overlaps.setdefault(number, []).append(other)
+    units: list[Unit] = []
+    shared = -1
+    for number, partition in enumerate(left.pixels):
+        others = overlaps.get(number, [])
+        if len(others) == 1 and others[0] == shared:
+            units[-1] = Unit((*units[-1].left, partition), units[-1].right)
+            continue
+        units.append(Unit((partition,), tuple(right.pixels[other] for other in others)))
+        shared = others[0] if len(others) == 1 else -1
+    return units
+
+
+def bundle(units: Sequence[Unit], sizes: Sequence[int], most: int) -> list[tuple[Unit, ...]]:
+    """Put neighbouring units together, so that a task is worth sending.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+    sizes : sequence of int
+        What each costs, in any unit.
+    most : int
+        About how many bundles to make.
+    """
+    share = sum(sizes) / most if most else 0
+    bundles: list[list[Unit]] = []
+    filled = float("inf")
+    for unit, size in zip(units, sizes, strict=True):
+        if filled + size / 2 > share:
+            bundles.append([])
+            filled = 0.0
+        bundles[-1].append(unit)
+        filled += size
+    return [tuple(units) for units in bundles]
