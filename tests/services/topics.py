@@ -278,10 +278,15 @@ def start_offsets(address: str | Mapping[str, Any], topic: str) -> dict[int, int
 
 
 def _watermarks(address: str | Mapping[str, Any], topic: str, isolation: str) -> dict[int, tuple[int, int]]:
-    # Not the AdminClient, whose `list_offsets` gives up where this asks again.
+    # Not the AdminClient, whose `list_offsets` gives up where this asks again; of a broker that has just come back a
+    # client keeps what it was told first, so that each look has a client of its own.
+    return _ask(partial(_look, address, topic, isolation))
+
+
+def _look(address: str | Mapping[str, Any], topic: str, isolation: str) -> dict[int, tuple[int, int]]:
     with _nobody(address, isolation) as consumer:
         return {
-            partition: _ask(partial(consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=10))
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
             for partition in _partitions(consumer, topic)
         }
 
