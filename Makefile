@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 # Tests wait for servers half of their time.
 PROCESSES ?= 2
 
-.PHONY: run test lint types pytest campaign bench kafka postgres clean
+.PHONY: run test lint types pytest campaign bench bench-full bench-skies bench-kernels kafka postgres clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,bench]"
 	touch $@
 
 run: $(STAMP)
@@ -32,9 +37,22 @@ pytest: $(STAMP)
 campaign: $(STAMP)
 	$(BIN)/python -m tests.campaign
 
-# Throughput beside the naive way, on real packets where they are at hand; writes benchmarks/RESULTS.md.
-bench: $(STAMP)
-	$(BIN)/python -m benchmarks.stream
+# Our engine beside its peers; both write benchmarks/RESULTS.md after every case. The skies are built once and kept
+# outside of this folder, which takes much longer than a run; `python -m benchmarks CASE` runs one case.
+bench: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks
+
+bench-full: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks --full
+
+bench-skies: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks --build
+	$(BIN)/python -m benchmarks --build --full
+
+# The kernels one by one, beside the last run, with the number of messages and tasks of a batch.
+bench-kernels: $(BENCH_STAMP)
+	$(BIN)/pytest benchmarks/kernels --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
+		--benchmark-autosave --benchmark-compare --benchmark-storage=file://$(HOME)/.cache/xmatch-hats/bench/kernels
 
 # A real broker and a real database on loopback until Ctrl-C; they print what to set to use them.
 kafka postgres: $(STAMP)

@@ -1,0 +1,30 @@
+"""The cases, by the names that the command knows them by, in the order they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from benchmarks.case import Bench, CaseResult
+
+_PLACES = {
+    "batch": ("batch", "warm"),
+    "batch10k": ("batch", "large"),
+    "one": ("batch", "one"),
+    "plane": ("batch", "plane"),
+    "cold": ("cold", "cold"),
+    "partitions": ("partitions", "partitions"),
+    "bulk": ("bulk", "bulk"),
+    "tables": ("tables", "tables"),
+    "packets": ("packets", "packets"),
+    "kafka": ("kafka", "kafka"),
+    "memory": ("memory", "memory"),
+    "curves": ("curves", "curves"),
+}
+NAMES = tuple(_PLACES)
+
+
+def load(name: str) -> Callable[[Bench], CaseResult]:
+    """The function of a case, imported only now: each runs in a process of its own."""
+    module, function = _PLACES[name]
+    return getattr(import_module(f"benchmarks.cases.{module}"), function)  # type: ignore[no-any-return]

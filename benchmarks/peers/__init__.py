@@ -1,0 +1,1 @@
+"""Other ways to the same answers, each at its best settings."""

@@ -1,0 +1,155 @@
+"""``RESULTS.md``: what was measured, line by line of what must be reached, then case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks import cases
+from benchmarks.case import FOLDER
+from benchmarks.goals import GOALS, Goal
+
+SIZES = {"full": "full size", "tenth": "a tenth of the size"}
+PROFILE_LINES = 14
+
+HEAD = """# Benchmarks
+
+`make bench` measures at a tenth of the size, `make bench-full` at full size; `python -m benchmarks CASE [--full]` runs
+one case. The skies are made from a seed and kept under `~/.cache/xmatch-hats/bench`; building them is not timed.
+
+Within a case all ways run in turn, round by round, on the same input (A B A B ...), after warm-ups; what is given are
+medians, and the lowest and highest. A ratio is that of medians. All answers are compared, the set of left rows and
+their separations; a case whose answers differ is wrong, whatever its times. Memory is the peak of the process and all
+of its children in one further run: on a cluster that ways share, it holds what the others have left there.
+"""
+
+
+def write(kept: Mapping[str, Any]) -> None:
+    """Write the report."""
+    lines = [HEAD, *_machine(kept["machine"])]
+    for size, words in SIZES.items():
+        if size in kept:
+            lines += _size(size, words, kept[size])
+    (FOLDER / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _machine(machine: Mapping[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return [
+        f"Measured on {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
+        f"{machine['system']}, Python {machine['python']}; {versions}; STILTS {machine['stilts']}.",
+        "",
+    ]
+
+
+def _size(size: str, words: str, found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## At {words}"
+    yield ""
+    yield "| case | at least | aim | measured | |"
+    yield "|---|---|---|---|---|"
+    missed = []
+    for goal in GOALS:
+        result = found.get(goal.case, {})
+        figures = result.get("figures", {})
+        verdict = "WRONG ANSWERS" if result.get("differences") else goal.verdict(figures)
+        if verdict in ("NOT REACHED", "WRONG ANSWERS"):
+            missed.append(goal)
+        cells = (goal.title, _bounds(goal, "at_least"), _bounds(goal, "aim"), _seen(goal, figures), verdict)
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    if size == "tenth":
+        yield "The figures asked for are those at full size; they stand here for comparison."
+        yield ""
+    for name in cases.NAMES:
+        if name in found:
+            yield from _case(size, found[name])
+    yield from _missed(size, missed)
+    yield from _charts(size)
+
+
+def _bounds(goal: Goal, which: str) -> str:
+    texts = []
+    for bound in goal.bounds:
+        value = getattr(bound, which)
+        sign = "<= " if bound.less_is_better else ""
+        texts.append(sign + bound.text.format(f"{value:,g}"))
+    return ", ".join(texts)
+
+
+def _seen(goal: Goal, figures: Mapping[str, float]) -> str:
+    texts = []
+    for bound in goal.bounds:
+        value = figures.get(bound.figure)
+        texts.append("?" if value is None else bound.text.format(_number(value)))
+    return ", ".join(texts)
+
+
+def _case(size: str, result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### {result['title']}"
+    yield ""
+    if result["case"] == "curves":
+        yield from _curves(result["ways"])
+    elif result["ways"]:
+        first = next(iter(result["ways"].values()))["median"]
+        yield "| way | median | lowest to highest | against the first | peak memory | |"
+        yield "|---|---|---|---|---|---|"
+        for name, way in result["ways"].items():
+            span = f"{_time(way['low'])} to {_time(way['high'])}"
+            memory = f"{way['peak_mib']:,} MiB" if way["peak_mib"] else ""
+            ratio = f"{_number(way['median'] / first)} x"
+            yield f"| {name} | {_time(way['median'])} | {span} | {ratio} | {memory} | {way['note']} |"
+    yield ""
+    answers = (
+        "**The answers differ**: " + "; ".join(result["differences"]) + "."
+        if result["differences"]
+        else f"All answers were the same ({result['compared']:,} matches compared)." * (result["compared"] > 0)
+    )
+    told = " ".join([*result["facts"], answers]).strip()
+    yield (
+        f"{told} Measured {result['when']} UTC at {result['commit']}, in {result['took_seconds']} s; the load of the "
+        f"machine before it was {result['load_before']}."
+    )
+    if (FOLDER / "profiles" / f"{result['case']}.{size}.txt").is_file():
+        yield f"Profile: [profiles/{result['case']}.{size}.txt](profiles/{result['case']}.{size}.txt)."
+    yield ""
+
+
+def _curves(ways: Mapping[str, Any]) -> Iterator[str]:
+    yield "| against | method | median time at each |"
+    yield "|---|---|---|"
+    for name, curve in ways.items():
+        for method, points in curve.items():
+            told = ", ".join(f"{_number(x)}: {_time(seconds)}" for x, seconds in points)
+            yield f"| {name} | {method} | {told} |"
+
+
+def _missed(size: str, goals: list[Goal]) -> Iterator[str]:
+    """What stands in the way, of each case that missed a line."""
+    shown = set()
+    for goal in goals:
+        path = FOLDER / "profiles" / f"{goal.case}.{size}.txt"
+        if goal.case in shown or not path.is_file():
+            continue
+        shown.add(goal.case)
+        yield f"### Not reached: {goal.title}"
+        yield ""
+        yield "```"
+        yield from path.read_text().splitlines()[:PROFILE_LINES]
+        yield "```"
+        yield ""
+
+
+def _charts(size: str) -> Iterator[str]:
+    for path in sorted((FOLDER / "charts").glob(f"*.{size}.svg")):
+        yield f"![{path.name.partition('.')[0].replace('-', ' ')}](charts/{path.name})"
+    yield ""
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
