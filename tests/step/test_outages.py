@@ -230,12 +230,16 @@ def test_a_schema_registry_that_is_down(make_world, sky, monkeypatch):
 
 
 def workers_of_this_process() -> set[int]:
-    """Processes of Dask's workers."""
+    """Processes of Dask's workers: forked by the server for that, or begun anew by their nannies."""
     return {
         child.pid
         for child in psutil.Process().children(recursive=True)
-        if "multiprocessing.spawn" in " ".join(child.cmdline())
+        if "multiprocessing.spawn" in _words(child) or "multiprocessing.forkserver" in _words(child.parent())
     }
+
+
+def _words(process: psutil.Process | None) -> str:
+    return " ".join(process.cmdline()) if process else ""
 
 
 def test_a_worker_of_its_own_cluster_that_is_killed(make_world, sky):

@@ -30,14 +30,17 @@ def make_group(request, make_course, make_stream):
 
 
 SLOW = """
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NULL; END $$;
 CREATE TRIGGER wait BEFORE INSERT ON xmatch EXECUTE FUNCTION wait();
 """
 
 
 @contextmanager
 def slow_batches(course: Course) -> Iterator[None]:
-    """Have every batch take a while, so that the stream is not over before everybody has come and gone."""
+    """Have every batch take a while, so that the stream is not over before everybody has come and gone.
+
+    Each row is a statement, and a batch has some dozens of them.
+    """
     assert course.database is not None
     with connect(course.database) as connection:
         connection.execute(SLOW)
