@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -169,6 +170,13 @@ class TestOwnCluster:
         assert run_one(own, add, 1, 2) == 3
         assert wait_until(lambda: own.workers_alive() == 2)
         assert own._connection.client is client
+
+    def test_a_worker_that_is_slow_to_come_back_is_not_given_up(self, own):
+        """Dask's own clusters close its nanny for good after 15 s, less than a start takes on a busy machine."""
+        with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):
+            os.kill(next(iter(worker_pids(own).values())), signal.SIGKILL)
+            assert wait_until(lambda: own.workers_alive() == 1)
+            assert wait_until(lambda: own.workers_alive() == 2)
 
     def test_a_new_cluster_takes_the_place_of_a_dead_one(self, own, caplog):
         dead = own._connection.cluster

@@ -216,14 +216,19 @@ def _wait(client: Client, coroutine: Coroutine[Any, Any, T]) -> T:
 
 def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> LocalCluster:
     from dask import config
-    from distributed import LocalCluster
+    from distributed import LocalCluster, SpecCluster
     from distributed.scheduler import DEFAULT_EXTENSIONS as SCHEDULER_EXTENSIONS
     from distributed.worker import DEFAULT_EXTENSIONS as WORKER_EXTENSIONS
+
+    class OwnCluster(LocalCluster):
+        def _update_worker_status(self, op: str, message: Any) -> None:
+            # Not SpecCluster's, which after 15 s closes a nanny for good whose new worker has not started yet.
+            super(SpecCluster, self)._update_worker_status(op, message)
 
     logger.info("starting a local cluster of %d workers", workers)
     forked = {"distributed.worker.multiprocessing-method": "forkserver"} if start_fork_server() else {}
     with config.set({**_SHORT_LOGS, **forked}):
-        return LocalCluster(
+        return OwnCluster(
             n_workers=workers,
             threads_per_worker=1,
             host=LOOPBACK,
