@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "xmatch_hats"
 FLOORS = [
     {"errors"},
-    {"config", "sphere", "healpix"},
+    {"config", "machine_code", "sphere", "healpix"},
     {"tables"},
     {"catalogs"},
     {"matching"},

@@ -96,6 +96,13 @@ def test_ties_go_to_the_smaller_id_whatever_the_order_of_rows():
             assert found == expected == [50, 51, 52, 53, 54]
 
 
+@pytest.mark.parametrize("k", [2**62, np.int64(2**63 - 1), 2**64])
+def test_more_neighbours_than_can_be_counted_are_all(k):
+    sky = SortedSky.from_positions(30.0 + np.arange(500) / 36000, np.full(500, 10.0))
+    for pairs in both_ways(([30.0], [10.0]), sky, MatchRule(100.0, k)):
+        assert pairs.right.tolist() == list(range(500))
+
+
 def test_blocks_and_crowds_change_nothing(monkeypatch):
     rng = np.random.default_rng(6)
     left, right = clump(rng, 0.0, 90.0, 300, 0.05), clump(rng, 0.0, 90.0, 3000, 0.05)

@@ -46,6 +46,7 @@ def test_minimum_and_neighbours():
         MatchRule(2.0, 1, 2)
     with pytest.raises(UsageError, match="at least 1, not 0"):
         MatchRule(2.0, 0)
+    assert type(MatchRule(2.0, np.int8(127)).n_neighbors) is int
     assert pickle.loads(pickle.dumps(MatchRule(2.0, None, 1.0))) == MatchRule(2.0, None, 1.0)
 
 

@@ -17,8 +17,9 @@ from tests.alerts.makers import ROWS, StandIn, pack, schema_of, small_alert, sta
 from xmatch_hats.alerts.container import read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.packet import PacketReader
+from xmatch_hats.alerts.sinks import FolderSink
 from xmatch_hats.errors import PartitionReadError, UsageError
-from xmatch_hats.step import files
+from xmatch_hats.step import files, loop
 from xmatch_hats.step.files import run_alerts
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +191,19 @@ def test_the_next_batch_is_read_while_one_is_matched(night, tmp_path, monkeypatc
     assert report.packets == 2
 
 
+def test_no_packet_is_lost_while_a_batch_takes_long(night, tmp_path, monkeypatch):
+    """The next batch is full meanwhile, and the source paused."""
+    monkeypatch.setattr(loop, "_PATIENCE_SECONDS", 0.0)
+
+    class Slow(StandIn):
+        def match(self, ra, dec):
+            time.sleep(0.05)
+            return super().match(ra, dec)
+
+    report = run_alerts([night / "1.avro"] * 10, Slow(ROWS, [-5.0]), tmp_path / "o", batch=1)
+    assert report.packets == len(tree(tmp_path / "o")) == 10
+
+
 def test_a_run_that_is_interrupted_while_it_reads_leaves_nothing_behind(night, tmp_path, monkeypatch):
     matching = threading.Event()
 
@@ -211,6 +225,29 @@ def test_a_run_that_is_interrupted_while_it_reads_leaves_nothing_behind(night, t
         run_alerts([night / "1.avro", night / "2.avro"], Slow(ROWS, [-5.0]), tmp_path / "o", batch=1)
     assert [path.name for path in tmp_path.iterdir()] == ["night"]
     assert not [thread for thread in threading.enumerate() if thread.name == "worker"]
+
+
+def test_a_run_that_is_interrupted_while_it_writes_leaves_nothing_behind(night, tmp_path, monkeypatch):
+    writing, write, read = threading.Event(), FolderSink.write, PacketReader.read
+
+    def slow(self, name, chunks, modified):
+        writing.set()
+        time.sleep(0.1)
+        return write(self, f"{time.monotonic()}/{name}", chunks, modified)
+
+    def interrupt(self, data):
+        if data == (night / "1.avro").read_bytes():
+            return read(self, data)
+        assert writing.wait(30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FolderSink, "write", slow)
+    monkeypatch.setattr(PacketReader, "read", interrupt)
+    monkeypatch.setattr(files, "_GIVE_UP_SECONDS", 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_alerts([night / "1.avro"] * 30 + [night / "2.avro"], stand_in(), tmp_path / "o", batch=30)
+    assert not [thread for thread in threading.enumerate() if thread.name == "worker"]
+    assert [path.name for path in tmp_path.iterdir()] == ["night"]
 
 
 def test_outputs_in_the_way_are_refused_before_anything_is_read(night, tmp_path):

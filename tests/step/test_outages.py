@@ -9,10 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,12 +19,19 @@ from tests.alerts.makers import unpack
 from tests.alerts.messages import bare, wire
 from tests.alerts.test_registry import Registry
 from tests.copies import make_copy
-from tests.matching.dask_process import DaskProcess
 from tests.services.follower import Follower
-from tests.services.process import free_ports
-from tests.services.topics import Message, Received, committed, produce, read_all
+from tests.services.topics import Message, Received, produce, read_all
+from tests.step.outages import (
+    RESUMED_WITHIN_S,
+    THIRD,
+    assert_all_went_well,
+    broken,
+    feed,
+    wait_for_all,
+    workers_of_this_process,
+)
 from tests.step.process.sky import CORNERS, SCHEMA, Sky, make_alerts
-from tests.step.running import Running, World, assert_answers
+from tests.step.running import World, assert_answers
 from tests.step.test_tables import assert_tables
 from tests.store.conftest import url_of
 from tests.store.databases import tables_of
@@ -34,47 +39,7 @@ from xmatch_hats.catalogs import registry
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.region import Box
 from xmatch_hats.catalogs.side_copy import remove_side_copy
-from xmatch_hats.matching import scheduling
 from xmatch_hats.step.database import open_store
-
-RESUMED_WITHIN_S = 30.0
-"""Of the repair, as the step promises."""
-THIRD = 80
-
-
-@contextmanager
-def broken(step: Running, component: str, says: str, *, mend: Callable[[], object]) -> Iterator[None]:
-    """Something is broken, and inside of the block a step has work that needs it; mended at the end.
-
-    The step has to say what it waits for, in its log and to whoever asks whether it is ready.
-    """
-    yield
-    step.says(f"waiting for {component}: ")
-    step.until(lambda: component in step.waits_for(), f"{component} in /ready")
-    assert says in step.waits_for()[component]
-    assert step.ask("/live")[0] == 200
-    mended, batches = time.monotonic(), step.batches
-    mend()
-    step.until(lambda: step.batches > batches, "the next batch", RESUMED_WITHIN_S + time.monotonic() - mended)
-    step.until(step.is_ready, "readiness")
-    assert f"{component} works again after " in step.log
-
-
-def feed(world: World, sky: Sky, part: int) -> None:
-    """Produce a third of the alerts."""
-    produce(world.address, world.topic, sky.messages[part * THIRD : (part + 1) * THIRD])
-
-
-def wait_for_all(world: World, step: Running, count: int) -> None:
-    with Follower(world.address, world.out) as follower:
-        step.until(lambda: len(follower) >= count, f"{count} alerts")
-    step.until(lambda: sum(committed(world.address, world.group, world.topic).values()) >= count, "their commit")
-
-
-def assert_all_went_well(world: World, sky: Sky) -> None:
-    """Every alert came out once, with the answer of brute force, and none was set aside."""
-    assert_answers(sky, read_all(world.address, world.out))
-    assert read_all(world.address, world.dead) == []
 
 
 @pytest.fixture
@@ -227,64 +192,6 @@ def test_a_schema_registry_that_is_down(make_world, sky, monkeypatch):
     http.stop()
     assert_all_went_well(world, sky)
     assert "pass-word" not in step.log
-
-
-def workers_of_this_process() -> set[int]:
-    """Processes of Dask's workers: forked by the server for that, or begun anew by their nannies."""
-    return {
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if "multiprocessing.spawn" in _words(child) or "multiprocessing.forkserver" in _words(child.parent())
-    }
-
-
-def _words(process: psutil.Process | None) -> str:
-    return " ".join(process.cmdline()) if process else ""
-
-
-def test_a_worker_of_its_own_cluster_that_is_killed(make_world, sky):
-    before = workers_of_this_process()
-    world = make_world(WORKERS="2", CONSUME_MESSAGES="40")
-    with world.running() as step:
-        step.until(step.is_ready, "readiness")
-        workers = workers_of_this_process() - before
-        assert len(workers) == 2
-        feed(world, sky, 0)
-        step.until(lambda: step.batches >= 1, "a batch")
-        feed(world, sky, 1)
-        os.kill(workers.pop(), signal.SIGKILL)
-        wait_for_all(world, step, 2 * THIRD)
-        # All at once leave nobody to go on with, until their nannies have started others.
-        for worker in workers_of_this_process() - before:
-            os.kill(worker, signal.SIGKILL)
-        batches = step.batches
-        feed(world, sky, 2)
-        step.until(lambda: step.batches > batches, "the next batch", RESUMED_WITHIN_S)
-        wait_for_all(world, step, 3 * THIRD)
-        step.until(step.is_ready, "readiness")
-    assert_all_went_well(world, sky)
-    assert not workers_of_this_process() - before
-
-
-def test_a_scheduler_that_stops_and_starts(make_world, sky, monkeypatch):
-    monkeypatch.setattr(scheduling, "CONNECT_SECONDS", 2.0)
-    (port,) = free_ports(1)
-    world = make_world(WORKERS=None, DASK_SCHEDULER=f"tcp://127.0.0.1:{port}")
-    with world.running() as step:
-        step.says("waiting for dask: ")
-        step.until(lambda: "cannot connect" in step.waits_for()["dask"], "the reason")
-        scheduler = DaskProcess(port)
-        step.until(step.is_ready, "readiness")
-        feed(world, sky, 0)
-        step.until(lambda: step.batches >= 1, "a batch")
-        scheduler.kill()
-        with broken(step, "catalogue", "Dask scheduler", mend=lambda: started.append(DaskProcess(port))):
-            started: list[DaskProcess] = []
-            feed(world, sky, 1)
-        feed(world, sky, 2)
-        wait_for_all(world, step, 3 * THIRD)
-    started[0].kill()
-    assert_all_went_well(world, sky)
 
 
 def test_another_version_of_the_catalogue_is_taken_up_between_batches(make_world, wise, sky, tmp_path, monkeypatch):

@@ -121,7 +121,7 @@ class TarSink:
         self._names = NameBook()
         with _writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = self._stage.open("xb", buffering=0)
+            self._file: IO[bytes] = self._stage.open("xb")
         self._written = self._flushed = 0
         self._gzip = None
         if not out.name.lower().endswith(".tar"):
@@ -155,6 +155,7 @@ class TarSink:
         with _writing(self._out):
             if self._gzip is not None:
                 self._gzip.close()
+            self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
 

@@ -187,6 +187,9 @@ class _ForwardStream:
         """Bytes that may be read until it is set anew."""
 
     def read(self, size: int) -> bytes:
+        if size < 0:
+            # The library takes such numbers from archives; to a file they mean all that is left of it.
+            raise tarfile.ReadError("claims a negative number of bytes")
         self.allowance -= size
         if self.allowance < 0:
             raise tarfile.ReadError("claims more bytes than a header or a member may have")

@@ -13,7 +13,10 @@ from typing import Any, Final
 
 import numba
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
+
+from xmatch_hats.machine_code import compiled, part
 
 # Leaves: one value without structure.
 SKIP: Final = 0  # argument: number of bytes
@@ -57,12 +60,8 @@ STACK_DEPTH: Final = 256
 """Frames of loops and calls; a schema of the allowed depth needs two a level."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        # Nowhere to keep the machine code (a read-only installation without a home): compile in every process.
-        return numba.njit(nogil=True)(function)
+_integers = types.Array(types.int64, 1, "C")
+_bytes = types.Array(types.uint8, 1, "C", readonly=True)
 
 
 def _inlined(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +102,7 @@ def _first_bytes() -> NDArray[np.int64]:
 _FIRST_BYTES = _first_bytes()
 
 
-@_compiled
+@part
 def _tail_of_character(data: NDArray[np.uint8], here: int, end: int) -> int:
     """Number of bytes after the first of a character beyond ASCII, 0 if it is no such character."""
     extra, low, high = _FIRST_BYTES[data[here]]
@@ -115,7 +114,7 @@ def _tail_of_character(data: NDArray[np.uint8], here: int, end: int) -> int:
     return int(extra)
 
 
-@_compiled
+@part
 def _is_utf8(data: NDArray[np.uint8], here: int, end: int) -> bool:
     while here < end:
         if data[here] >= 0x80:
@@ -193,7 +192,7 @@ def _branch(code: NDArray[np.int64], table: int, data: NDArray[np.uint8], positi
     return code[table + 1 + branch], position
 
 
-@_compiled
+@compiled(types.int64(_integers, _bytes, types.int64, types.int64, _integers, types.int64))
 def walk(
     code: NDArray[np.int64],
     data: NDArray[np.uint8],
@@ -253,8 +252,3 @@ def walk(
         if position < 0:
             return position
     return TOO_LONG
-
-
-def load() -> None:
-    """Load the machine code of `walk`, or make it where none is kept, so that no record waits for that."""
-    walk(np.array([END, 0]), np.frombuffer(b"\0", dtype=np.uint8), 0, 0, np.empty(0, dtype=np.int64), 1)

@@ -8,14 +8,14 @@ lie across a border of base cells are given as ranges instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import cos, radians, sin
-from typing import Any, Final
+from typing import Final
 
-import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
+
+from xmatch_hats.machine_code import compiled, part
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -29,23 +29,6 @@ _FEW: Final = 1
 _MANY: Final = 12
 """Rows of a parent, below and above which larger or smaller ones are taken for the next position."""
 
-
-def _part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a part of a compiled function, which is compiled with it."""
-    return numba.njit(nogil=True)(function)
-
-
-def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return numba.njit(signature, cache=True, nogil=True)(function)
-        except RuntimeError:
-            # Nowhere to keep the machine code (a read-only installation without a home): compile in every process.
-            return numba.njit(signature, nogil=True)(function)
-
-    return compile_it
-
-
 # One signature fits arrays in memory and read-only maps of files: nothing is ever compiled while a batch waits.
 _integers = types.Array(types.int64, 1, "C", readonly=True)
 _floats = types.Array(types.float64, 1, "C", readonly=True)
@@ -54,7 +37,7 @@ _room = types.Array(types.int64, 1, "C")
 _side = types.Tuple((_integers, _floats, _floats))
 
 
-@_compiled(types.UniTuple(_room, 2)(_integers))
+@compiled(types.UniTuple(_room, 2)(_integers))
 def radix_sort(values: Integers) -> tuple[Integers, Integers]:
     """Sort numbers, several times faster than by comparing them.
 
@@ -89,7 +72,7 @@ def radix_sort(values: Integers) -> tuple[Integers, Integers]:
     return keys, order
 
 
-@_part
+@part
 def _crosses(middle: int, depth: int) -> bool:
     """Whether the block around a cell lies across a border of the cell that is so many orders up."""
     last = (1 << (2 * depth)) - 1
@@ -97,7 +80,7 @@ def _crosses(middle: int, depth: int) -> bool:
     return x == 0 or y == 0 or x == last & _X or y == last & _Y
 
 
-@_compiled(types.Array(types.boolean, 1, "C")(_integers, _integers))
+@compiled(types.Array(types.boolean, 1, "C")(_integers, _integers))
 def crossing(middles: Integers, depths: Integers) -> NDArray[np.bool_]:
     """Tell which blocks, a cell and its neighbours, lie across a border of a larger cell.
 
@@ -118,7 +101,7 @@ def crossing(middles: Integers, depths: Integers) -> NDArray[np.bool_]:
     return crosses
 
 
-@_part
+@part
 def _beside(parent: int, inside: int, last: int, axis: int) -> int:
     """Parent beside a parent that the block reaches into along an axis, or the parent itself.
 
@@ -132,7 +115,7 @@ def _beside(parent: int, inside: int, last: int, axis: int) -> int:
     return parent
 
 
-@_part
+@part
 def _cover(middle: int, depth: int, shift: int, starts: Integers, stops: Integers) -> int:
     """Fill the ranges of the parents, ``depth`` orders up, of a block that crosses no border; return their number."""
     last = (1 << (2 * depth)) - 1
@@ -154,7 +137,7 @@ def _cover(middle: int, depth: int, shift: int, starts: Integers, stops: Integer
     return number
 
 
-@_part
+@part
 def _first(index: Integers, target: int, near: int) -> int:
     """First place whose index is not below a target, sought in growing steps from a place near it."""
     step = 1
@@ -181,7 +164,7 @@ def _first(index: Integers, target: int, near: int) -> int:
     return low
 
 
-@_part
+@part
 def _scan(
     here: tuple[float, float, float],
     right: tuple[Integers, Floats, Floats],
@@ -209,7 +192,7 @@ def _scan(
     return place, found
 
 
-@_part
+@part
 def _suited(depth: int, order: int, scanned: int) -> int:
     """How many orders up the next position's parents are taken from, after a parent with so many rows."""
     if scanned < _FEW:
@@ -220,7 +203,7 @@ def _suited(depth: int, order: int, scanned: int) -> int:
     return depth
 
 
-@_compiled(
+@compiled(
     types.UniTuple(types.int64, 4)(
         *(_integers, types.UniTuple(types.int64, 2), _side, _side),
         *(types.int64, types.UniTuple(types.float64, 2), types.UniTuple(_block, 2)),

@@ -27,6 +27,9 @@ takes some 130 MB; only a single row with more candidates than this takes more."
 CROWDED = 256
 """Candidates of one row, beyond which the nearest are first sought in a smaller disc."""
 
+NO_LIMIT = 1 << 62
+"""Candidates that no row can have."""
+
 SMALLEST_ARCSEC = 1e-3
 """Discs are not shrunk below this: what is still crowded here lies on one spot."""
 
@@ -179,7 +182,8 @@ def _limit(rule: MatchRule, radius_arcsec: float) -> int | None:
     """How many candidates a row may have before a smaller disc is tried; None where that cannot help."""
     if rule.n_neighbors is None or radius_arcsec / 4.0 <= max(SMALLEST_ARCSEC, rule.min_radius_arcsec):
         return None
-    return CROWDED * rule.n_neighbors
+    # More neighbours may be asked for than machine code counts candidates.
+    return min(CROWDED * rule.n_neighbors, NO_LIMIT)
 
 
 def _search(problem: Problem, rows: Integers, radius_arcsec: float, limit: int | None) -> Iterator[_Found]:

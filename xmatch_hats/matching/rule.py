@@ -57,6 +57,9 @@ class MatchRule:
                 hint="ask for all neighbours within the radius with None (--all)",
                 value=self.n_neighbors,
             )
+        if wanted is not None:
+            # NumPy's numbers overflow where one more is asked for.
+            object.__setattr__(self, "n_neighbors", int(wanted))
 
     @property
     def padded_arcsec(self) -> float:

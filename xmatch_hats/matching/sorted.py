@@ -19,7 +19,6 @@ from xmatch_hats.matching.pairs import Candidates, Pairs, Problem, is_ascending,
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN
 
-_NO_LIMIT = 1 << 62
 _NO_BORDERS = (np.empty((0, 9), np.int64), np.empty((0, 9), np.int64))
 
 
@@ -103,7 +102,7 @@ class SortedFinder:
                 -1 if order is None else order,
                 reach,
                 borders,
-                _NO_LIMIT if limit is None else limit,
+                matching.NO_LIMIT if limit is None else limit,
                 (left, right, crowded),
             )
             if after[0] == begin[0]:

@@ -14,7 +14,7 @@ from xmatch_hats.alerts.sources import PacketSources, RawPacket
 from xmatch_hats.alerts.splice import lone_record
 from xmatch_hats.errors import PacketError
 from xmatch_hats.step.flight import Delivery, ErrorPolicy, Fate, Flight, Message, Sink, Source, Watcher
-from xmatch_hats.step.waiting import AbandonedError
+from xmatch_hats.step.waiting import AbandonedError, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ class FileSource(Source):
 
     @override
     def poll(self, limit: int, seconds: float) -> list[Message]:
-        """Read one packet."""
+        """Read one packet, if any are wanted."""
+        if limit < 1:
+            return []
         raw = next(self._packets, None)
         if raw is None:
             self._finished = True
@@ -105,6 +107,8 @@ class FileSink(Sink):
     policy : ErrorPolicy, optional
     progress : callable, optional
         Called with the number of alerts done since the last call.
+    stop : Stop, optional
+        Between two packets it may tell that the run is given up.
     """
 
     def __init__(
@@ -113,17 +117,22 @@ class FileSink(Sink):
         rejects: Rejects,
         policy: ErrorPolicy | None = None,
         progress: Callable[[int], None] | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self._packets = packets
         self._rejects = rejects
         self._policy = policy or ErrorPolicy()
         self._progress = progress or (lambda _: None)
+        self._stop = stop or Stop()
 
     @override
     def deliver(self, flight: Flight, watch: Watcher) -> Delivery:
         """Write the packets of a batch."""
         delivery = Delivery()
         for fate in flight.fates:
+            if self._stop.abandoned.is_set():
+                # What is written is removed by then, or about to be.
+                raise AbandonedError("the run was given up")
             self._write(fate, delivery)
             self._progress(fate.alerts)
         return delivery

@@ -136,7 +136,7 @@ def run_alerts(
     batch : int, optional
         Alerts to match at once.
     progress : callable, optional
-        Called with the number of alerts done since the last call.
+        Called with the number of alerts done since the last call, from a thread of its own.
 
     Returns
     -------
@@ -248,7 +248,7 @@ def match_files(
         # Whatever stops the run, an interrupt among it: what is there is not all, and must not look so.
         undo.callback(packets.abort)
         undo.callback(folder.abort)
-        pipeline = make_pipeline(FileSink(packets, folder, ErrorPolicy(ends.policy), progress))
+        pipeline = make_pipeline(FileSink(packets, folder, ErrorPolicy(ends.policy), progress, settings.stop))
         limits = BatchLimits(settings.batch, math.inf, BATCH_BYTES)
         worker = ThreadWorker(pipeline.process)
         undo.callback(worker.wait, _GIVE_UP_SECONDS)

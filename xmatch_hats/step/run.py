@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from xmatch_hats.alerts import walk
 from xmatch_hats.alerts.framing import MessageReader
 from xmatch_hats.alerts.limits import FILE_LIMITS, MESSAGE_LIMITS, Limits
 from xmatch_hats.alerts.outputs import make_output
@@ -219,7 +218,6 @@ class _Parts:
 
     def reader(self, limits: Limits) -> PacketReader:
         settings = self._settings
-        walk.load()
         extra = FACT_PATHS if settings.engine else ()
         reader = PacketReader(FieldPaths(*settings.position, settings.key, settings.id, extra), limits)
         self._monitor.cache = lambda: reader.schema_cache

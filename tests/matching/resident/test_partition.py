@@ -84,7 +84,11 @@ def test_only_row_groups_that_are_met_become_resident(own):
 
 def test_mapped_bytes_are_those_of_the_file(own, side):
     partition = MappedPartition(source_of(own.copy), own.copy.partitions[0], plain(own.copy, "flux"), side)
-    assert partition.bytes == side.path(own.copy.partitions[0]).stat().st_size
+    size = side.path(own.copy.partitions[0]).stat().st_size
+    assert partition.bytes == size
+    foreign = source_of(own.copy, has_index=False)
+    sorted_anew = MappedPartition(foreign, own.copy.partitions[0], plain(own.copy, "flux"), side)
+    assert sorted_anew.bytes == size + 32 * ROWS
 
 
 def test_rows_in_no_order_and_rows_without_position(tmp_path):

@@ -124,7 +124,7 @@ def _warn_once(side: SideCopy, error: PartitionReadError) -> None:
 class MappedPartition:
     """A partition of a side copy, mapped into memory: what is not touched is not read.
 
-    Its bytes are those of its file: touched pages count as the process's own memory.
+    Its bytes are those of its file, as touched pages count as the process's own memory, and of what is not mapped.
     """
 
     def __init__(self, source: Source, partition: Partition, schema: pa.Schema, side: SideCopy) -> None:
@@ -138,7 +138,8 @@ class MappedPartition:
             index = _column(rows, HEALPIX_COLUMN, np.int64) if source.has_index else None
             ra, dec = (_column(rows, name, np.float64) for name in (source.ra_column, source.dec_column))
             self.sky, self._places = _sort(ra, dec, index)
-        self.bytes = self._files[0][3]
+        # Positions that had to be sorted are in memory, beside the map.
+        self.bytes = self._files[0][3] + (0 if self._places is None else 32 * len(self.sky))
 
     def is_current(self) -> bool:
         """Whether its file is still the one that was mapped; another one may have other columns."""

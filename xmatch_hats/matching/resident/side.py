@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -136,6 +137,7 @@ class ResidentEngine:
         self._sides = sides
         self._scheduler = scheduler
         self._cache_bytes = cache_bytes
+        self._lock = Lock()
         self._counts = CacheCounts()
         self._bytes: dict[int, tuple[tuple[str, int], int]] = {}
         """By home: the process that answered, and what it has open."""
@@ -164,15 +166,17 @@ class ResidentEngine:
 
     def cache_counts(self) -> CacheCounts:
         """What all batches so far did to the workers' caches, and the bytes in these as last told."""
-        told = dict(self._bytes.values())
+        with self._lock:
+            told, counts = dict(self._bytes.values()), replace(self._counts)
         if (here := this_process()) in told:
             # Threads that answered at the same time told of different moments.
             told[here] = CACHE.bytes
-        return replace(self._counts, bytes=sum(told.values()))
+        return replace(counts, bytes=sum(told.values()))
 
     def _count(self, answers: dict[int, Answer], homes: int) -> None:
-        for home, given in answers.items():
-            self._counts.add(given.counts)
-            self._bytes[home] = (given.process, given.counts.bytes)
-        for home in [home for home in self._bytes if home >= homes]:
-            del self._bytes[home]
+        with self._lock:  # Threads may share a crossmatcher.
+            for home, given in answers.items():
+                self._counts.add(given.counts)
+                self._bytes[home] = (given.process, given.counts.bytes)
+            for home in [home for home in self._bytes if home >= homes]:
+                del self._bytes[home]

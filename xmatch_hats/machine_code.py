@@ -1,0 +1,39 @@
+"""Loops over numbers made machine code, which is kept on disk, so that no process waits for a compiler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pickle import UnpicklingError
+from typing import Any
+
+import numba
+
+logger = logging.getLogger(__name__)
+
+
+def compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Have a function compiled, or its machine code loaded, at once.
+
+    Parameters
+    ----------
+    signature : numba signature
+        Types of what is given back and of the arguments: nothing is ever compiled for others while a batch waits.
+    """
+
+    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return numba.njit(signature, cache=True, nogil=True)(function)
+        except RuntimeError:
+            pass  # Nowhere to keep the machine code: a read-only installation without a home.
+        except (OSError, EOFError, UnpicklingError) as error:  # a full disk, or empty files after a power failure
+            reason = str(error) or type(error).__name__
+            logger.warning("every process compiles anew, until numba's cache is emptied or has room: %s", reason)
+        return numba.njit(signature, nogil=True)(function)
+
+    return compile_it
+
+
+def part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a part of a compiled function, which is compiled with it."""
+    return numba.njit(nogil=True)(function)
