@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -185,9 +186,36 @@ def test_other_arguments_start_clean(sides, tmp_path, monkeypatch):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_a_broken_partition_stops_the_call(sides, tmp_path):
-    import shutil
+def test_a_partition_exchanged_after_a_kill_starts_clean(sides, tmp_path, monkeypatch):
+    """Nothing but its file tells that it holds other rows; old and new ones must not end in one answer."""
+    left, right = tmp_path / "left", sides[1]
+    shutil.copytree(sides[0], left)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_metadata", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            crossmatch_catalogs(left, right, tmp_path / "out", radius_arcsec=5.0, workers=0)
+    for file in partition_files(left):
+        table = pq.read_table(file, partitioning=None)
+        place = table.column_names.index("oid")
+        pq.write_table(table.set_column(place, "oid", pa.array([-1] * len(table), pa.int64())), file)
+    crossmatch_catalogs(left, right, tmp_path / "out", radius_arcsec=5.0, workers=0)
+    assert set(read_rows(tmp_path / "out")["oid"].to_pylist()) == {-1}
 
+
+@pytest.mark.parametrize("side", [0, 1], ids=["left", "right"])
+def test_rows_without_an_index_are_not_called_unmatched(sides, tmp_path, side):
+    paths = [main_table(path) for path in sides]
+    shutil.copytree(paths[side], tmp_path / "damaged")
+    paths[side] = tmp_path / "damaged"
+    for file in partition_files(paths[side]):
+        table = pq.read_table(file, partitioning=None)
+        place = table.column_names.index("_healpix_29")
+        pq.write_table(table.set_column(place, "_healpix_29", pa.nulls(len(table), pa.int64())), file)
+    with pytest.raises(PartitionReadError, match="without a _healpix_29"):
+        crossmatch_catalogs(*paths, tmp_path / "out", radius_arcsec=1.0, join="left", workers=0)
+
+
+def test_a_broken_partition_stops_the_call(sides, tmp_path):
     left, right = sides
     shutil.copytree(main_table(right), tmp_path / "right")
     file = partition_files(tmp_path / "right")[0]
@@ -199,8 +227,6 @@ def test_a_broken_partition_stops_the_call(sides, tmp_path):
 
 def test_a_partition_of_several_files(pair, sides, tmp_path):
     """HATS allows a folder of files in place of each file."""
-    import shutil
-
     _, right = sides
     shutil.copytree(main_table(right), tmp_path / "right")
     for file in partition_files(tmp_path / "right"):

@@ -58,6 +58,7 @@ def test_encodings_follow_the_values():
             "code": rng.choice(["0000", "d000"], n),
             "missing": pa.nulls(n, pa.float64()),
             "many": pa.array([[1.0, 2.0]] * n),
+            "class": pa.array(rng.choice(["star", "galaxy"], n)).dictionary_encode(),
         }
     )
     chosen = encodings(table)
@@ -66,7 +67,7 @@ def test_encodings_follow_the_values():
         "ra": "BYTE_STREAM_SPLIT",
         "id": "DELTA_BINARY_PACKED",
     }
-    assert set(chosen["use_dictionary"]) == {"mag", "flag", "code", "missing", "many"}
+    assert set(chosen["use_dictionary"]) == {"mag", "flag", "code", "missing", "many", "class"}
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):

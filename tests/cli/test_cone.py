@@ -11,6 +11,7 @@ import pytest
 from tests.oracle import brute_force
 from xmatch_hats.cli import console
 from xmatch_hats.cli.app import run
+from xmatch_hats.errors import UsageError
 from xmatch_hats.tables.read import open_table
 
 
@@ -158,3 +159,9 @@ def test_an_output_is_not_replaced_unasked(made, tmp_path, capsys):
 def test_a_copy_without_definition(plain_copy, capsys, monkeypatch):
     assert run(["cone", "100", "-30", "36000", "--catalog", str(plain_copy)]) == 0
     assert len(printed(capsys)) > 5
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UsageError, match="cannot be written to"):
+        console.check_output(tmp_path / "o.csv", overwrite=False)

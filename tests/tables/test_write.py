@@ -1,8 +1,10 @@
 """What is written is what is read again, in every format, and by astropy."""
 
 import datetime as dt
+import errno
 import gzip
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -278,3 +280,14 @@ class TestTargets:
     def test_doubled_names(self, tmp_path):
         with pytest.raises(TableError, match="two columns are called a"):
             write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "t.csv")
+
+    def test_a_file_system_that_lets_nothing_be_removed(self, tmp_path, monkeypatch):
+        """A read-only one refuses even to remove what is not there."""
+
+        def refuse(*_, **__):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(TableError, match=r"t\.csv: cannot be written: Read-only"):
+            write_table(self.table, tmp_path / "t.csv")

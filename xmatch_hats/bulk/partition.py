@@ -106,6 +106,8 @@ class PartitionFile:
                 column if column.type == field.type else column.cast(field.type)
                 for field, column in ((field, part.column(field.name)) for field in schema)
             ]
+            if HEALPIX_COLUMN in names and columns[names.index(HEALPIX_COLUMN)].null_count:
+                raise ValueError(f"rows without a {HEALPIX_COLUMN}, by which rows are found")
             parts.append(pa.table(columns, schema=schema) if names else part)
         return pa.concat_tables(parts)
 

@@ -150,6 +150,7 @@ class _Job:
     def run(self, scheduler: Scheduler) -> Joined:
         recipe = {
             "catalogs": [[str(copy.path), copy.version, folder_state(copy.path)] for copy in self.copies],
+            "partitions": [side.state() for side in (self.left, self.right)],
             "schema": str(self.schema),
             "rule": repr(self.rule),
             "join": self.join,

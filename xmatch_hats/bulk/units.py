@@ -6,6 +6,7 @@ other side's within it: either one left partition with the right ones in it, or 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,18 @@ class Side:
         if self.margin_path is None or partition not in self.margins:
             return None
         return layout.partition_path(self.margin_path, partition, self.suffix)
+
+    def state(self) -> str:
+        """Tell the state of all files that are read; another one means other rows, hexadecimal."""
+        digest = hashlib.sha256()
+        for partition in self.partitions.pixels:
+            for path in (self.file(partition), self.margin_file(partition)):
+                # A partition may be a folder of files.
+                for file in [path, *sorted(path.rglob("*"))] if path and path.is_dir() else [path]:
+                    if file and file.is_file():
+                        found = file.stat()
+                        digest.update(repr((str(file), found.st_ino, found.st_size, found.st_ctime_ns)).encode())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

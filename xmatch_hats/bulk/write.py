@@ -129,7 +129,11 @@ def encodings(table: pa.Table) -> dict[str, Any]:
 
 def _repeats(column: pa.ChunkedArray) -> bool:
     sample = column.slice(0, SAMPLE_ROWS)
-    return pc.count_distinct(sample).as_py() < REPEATING * len(sample)
+    try:
+        return pc.count_distinct(sample).as_py() < REPEATING * len(sample)
+    except pa.ArrowNotImplementedError:
+        # Arrow cannot count every type, dictionaries among them.
+        return True
 
 
 def write_metadata(

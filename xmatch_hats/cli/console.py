@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises
     ------
     UsageError
-        The file exists and may not be replaced, is a folder, or its folder does not exist.
+        The file exists and may not be replaced, is a folder, or its folder does not exist or cannot be written to.
     TableError
         Its suffix tells no format that is written.
     """
@@ -59,6 +60,8 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise UsageError("the output exists", place=path, hint="choose another name, or give --overwrite")
     if not path.absolute().parent.is_dir():
         raise UsageError("the folder of the output does not exist", place=path.parent, hint="make it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError("the folder of the output cannot be written to", place=path.parent)
     format_to_write(path)
 
 

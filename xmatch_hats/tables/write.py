@@ -6,6 +6,7 @@ import bz2
 import gzip
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -59,7 +60,9 @@ def write_table(table: pa.Table, path: str | Path, *, format: str | None = None,
     except OSError as error:
         raise TableError(f"cannot be written: {error.strerror or error}", place=path) from error
     finally:
-        part.unlink(missing_ok=True)
+        # On a read-only file system even what is not there cannot be removed; why it is not there says more.
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_csv_to(table: pa.Table, file: IO[bytes]) -> None:
