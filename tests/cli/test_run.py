@@ -271,6 +271,7 @@ def test_a_check_fences_no_transaction_of_a_running_step(world, check):
     running.init_transactions(30)
     running.begin_transaction()
     running.produce(world.out, b"mine")
+    running.flush(30)
     code, text, _ = check(world.environ(DELIVERY="exactly-once", TRANSACTIONAL_ID=name))
     assert code == 0, text
     running.commit_transaction(30)

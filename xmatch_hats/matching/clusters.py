@@ -220,15 +220,10 @@ def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> Loca
     from distributed.scheduler import DEFAULT_EXTENSIONS as SCHEDULER_EXTENSIONS
     from distributed.worker import DEFAULT_EXTENSIONS as WORKER_EXTENSIONS
 
-    class OwnCluster(LocalCluster):
-        def _update_worker_status(self, op: str, message: Any) -> None:
-            # Not SpecCluster's, which after 15 s closes a nanny for good whose new worker has not started yet.
-            super(SpecCluster, self)._update_worker_status(op, message)
-
     logger.info("starting a local cluster of %d workers", workers)
     forked = {"distributed.worker.multiprocessing-method": "forkserver"} if start_fork_server() else {}
     with config.set({**_SHORT_LOGS, **forked}):
-        return OwnCluster(
+        cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host=LOOPBACK,
@@ -239,6 +234,9 @@ def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> Loca
             extensions=_without_spans(WORKER_EXTENSIONS),
             loop=loop,
         )
+    # Not SpecCluster's own way, which after 15 s closes a nanny for good whose new worker has not started yet.
+    cluster._update_worker_status = super(SpecCluster, cluster)._update_worker_status
+    return cluster
 
 
 def _without_spans(extensions: Mapping[str, Any]) -> dict[str, Any]:

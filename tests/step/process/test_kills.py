@@ -18,7 +18,7 @@ DELIVERIES = ["at-least-once", "exactly-once"]
 HARMLESS, HARMFUL = ("consumed", "matched", "stored", "committed"), ("flushed", "committing")
 """Where a kill repeats nothing, and where it must repeat something; elsewhere it may."""
 BRINKS = ("stored", "produced", "committing")
-LONGEST_LIFE = 1.5
+LONGEST_LIFE = 1.0
 """Seconds after which a step that is killed at random is dead; it takes half a second to begin."""
 
 
@@ -100,7 +100,7 @@ def check_killed(course: Course, undisturbed: Course, wanted: Kills, record_prop
 @pytest.fixture(scope="module")
 def undisturbed(begin_course, make_stream):
     """A course that nobody disturbs, done."""
-    course = begin_course(make_stream(2000))
+    course = begin_course(make_stream(4000))
     course.finish()
     course.check_tables()
     return course
