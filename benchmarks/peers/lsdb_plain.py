@@ -1,7 +1,8 @@
 """LSDB as its documentation has it, at its best settings.
 
-No margin is built for the left side, which nobody would read; the left side is cut no finer than the right; only the
-asked columns are read; no coverage map is made of the batch, and no progress bar is drawn.
+No margin is built for the left side, which nobody would read; the left side is cut no finer than the right, and has the
+coverage map by which LSDB leaves out partitions far from it; only the asked columns are read, and no progress bar is
+drawn.
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ class PlainLsdb:
             ra_column="alert_ra",
             dec_column="alert_dec",
             margin_threshold=None,
-            should_generate_moc=False,
             catalog_name="alerts",
         )
         joined = left.crossmatch(
@@ -98,7 +98,6 @@ def match_tables(left: Path, right: Path, out: Path, radius_arcsec: float = 1.0)
             ra_column="ra",
             dec_column="dec",
             margin_threshold=margin,
-            should_generate_moc=False,
             catalog_name=name,
         )
         for path, margin, name in ((left, None, "left"), (right, radius_arcsec, "right"))
