@@ -24,19 +24,19 @@ def cold(bench: Bench) -> CaseResult:
     make = skies.AlertMaker(bench.size, ALERTS)
     result = CaseResult("1,000 alerts over 47 square degrees, nothing of ours cached")
     timings = {name: Timing(name) for name in (OURS, WARM, COLD)}
-    with cluster() as warm_client, cluster() as client:
+    with cluster() as warm_client:
         plain = PlainLsdb(copy.path, xmatch_columns(), RADIUS_ARCSEC)
         for number in range(2):
             _plain(plain, make(number), warm_client)
         for number in range(2, 2 + bench.rounds(7, 4)):
             batch = make(number)
-            client.restart()
-            seconds, mine = _ours(copy, batch, client)
+            with cluster() as client:
+                seconds, mine = _ours(copy, batch, client)
             timings[OURS].seconds.append(seconds)
             seconds, answer = _plain(plain, batch, warm_client)
             timings[WARM].seconds.append(seconds)
-            client.restart()
-            seconds, _ = _plain(plain, batch, client)
+            with cluster() as client:
+                seconds, _ = _plain(plain, batch, client)
             timings[COLD].seconds.append(seconds)
             if wrong := difference(mine, answer, RADIUS_ARCSEC, 1e-9):
                 result.differences.append(wrong)
