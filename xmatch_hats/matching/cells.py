@@ -27,7 +27,7 @@ _Y: Final = 0x2AAAAAAAAAAAAAAA
 
 _FEW: Final = 1
 _MANY: Final = 12
-"""Rows of a parent, below and above which larger or smaller ones are taken for the next position."""
+"""Rows of a parent, below which larger ones are taken for the next position, and above which smaller ones for this."""
 
 # One signature fits arrays in memory and read-only maps of files: nothing is ever compiled while a batch waits.
 _integers = types.Array(types.int64, 1, "C", readonly=True)
@@ -193,14 +193,24 @@ def _scan(
 
 
 @part
-def _suited(depth: int, order: int, scanned: int) -> int:
-    """How many orders up the next position's parents are taken from, after a parent with so many rows."""
-    if scanned < _FEW:
-        return min(depth + 1, order)
-    while scanned > _MANY and depth > 1:
+def _settle(
+    middle: int, depth: int, shift: int, index: Integers, near: int, found: tuple[Integers, Integers, Integers]
+) -> tuple[int, int]:
+    """Fill starts, stops and first places of the parents of a block; return their number and how many orders up.
+
+    Parents are taken lower than they were where one of them has many rows: beside a stretch without any there may lie
+    all the others.
+    """
+    starts, stops, places = found
+    while True:
+        number = _cover(middle, depth, shift, starts, stops)
+        crowded = False
+        for i in range(number):
+            places[i] = _first(index, starts[i], near)
+            crowded |= places[i] + _MANY < len(index) and index[places[i] + _MANY] < stops[i]
+        if depth == 1 or not crowded:
+            return number, depth
         depth -= 1
-        scanned >>= 2
-    return depth
 
 
 @compiled(
@@ -253,7 +263,7 @@ def list_candidates(  # noqa: PLR0913 - what a loop in machine code needs
         Numbers of candidates and of crowded rows.
     """
     shift = 2 * (29 - order)
-    starts, stops = np.empty(4, dtype=np.int64), np.empty(4, dtype=np.int64)
+    starts, stops, places = np.empty(4, np.int64), np.empty(4, np.int64), np.empty(4, np.int64)
     done, border = begin
     depth = 1
     found = crowded = near = 0
@@ -262,15 +272,18 @@ def list_candidates(  # noqa: PLR0913 - what a loop in machine code needs
         middle = left[0][row] >> shift
         here = (left[1][row], left[2][row], cos(radians(left[2][row])))
         crosses = order < 0 or _crosses(middle, order)
-        number = borders[0].shape[1] if crosses else _cover(middle, depth, shift, starts, stops)
+        number = borders[0].shape[1]
+        if not crosses:
+            number, depth = _settle(middle, depth, shift, right[0], near, (starts, stops, places))
         total, most = found, min(len(rooms[1]), found + limit)
         for i in range(number):
-            start, stop = (borders[0][border, i], borders[1][border, i]) if crosses else (starts[i], stops[i])
-            place = _first(right[0], start, near)
+            stop = borders[1][border, i] if crosses else stops[i]
+            place = _first(right[0], borders[0][border, i], near) if crosses else places[i]
             end, total = _scan(here, right, (place, stop), reach, rooms[1], total, most)
             if i == 0:
                 near = place
-                depth = depth if crosses else _suited(depth, order, end - place)
+                # Few rows here: the next position's parents may be larger.
+                depth = depth if crosses or end - place >= _FEW else min(depth + 1, order)
             if total > most:
                 break
         if total <= most:
