@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from tests.bulk.skies import main_table, read_rows
 from tests.copies import make_copy, sky_table
+from tests.folders import contents
 from tests.matching.skies import partition_files
 from xmatch_hats.bulk import crossmatch_catalogs, join, run
 from xmatch_hats.catalogs.copy import LocalCopy
@@ -44,12 +45,9 @@ def sides(pair):
     return pair.path("left", "fine"), pair.path("right", "fine")
 
 
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith("properties")
-    }
+def data_of(folder):
+    """Bytes of every file, but of the properties, which tell the time."""
+    return {name: data for name, data in contents(folder).items() if not name.endswith("properties")}
 
 
 def test_the_number_of_workers_changes_no_byte(sides, tmp_path):
@@ -61,8 +59,8 @@ def test_the_number_of_workers_changes_no_byte(sides, tmp_path):
     assert tasks[0] < tasks[1]
     with Scheduler(workers=0) as threads:
         crossmatch_catalogs(*sides, tmp_path / "threads", radius_arcsec=5.0, scheduler=threads)
-    first = contents(tmp_path / "1")
-    assert first == contents(tmp_path / "3") == contents(tmp_path / "threads")
+    first = data_of(tmp_path / "1")
+    assert first == data_of(tmp_path / "3") == data_of(tmp_path / "threads")
     assert len(first) > 10
 
 
@@ -171,7 +169,7 @@ def test_an_interrupted_call_is_taken_up(sides, tmp_path, monkeypatch):
     monkeypatch.setattr(join, "join_unit", lambda unit, plan: again.append(unit) or original(unit, plan))
     result = crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, scheduler=Elsewhere(1))
     assert not set(again) & set(joined)
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert data_of(tmp_path / "out") == data_of(tmp_path / "whole")
     assert result.left_rows == LocalCopy.open(sides[0]).total_rows
     assert not (tmp_path / ".out.matching").exists()
 
@@ -183,7 +181,7 @@ def test_other_arguments_start_clean(sides, tmp_path, monkeypatch):
             crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=9.0, n_neighbors=None, workers=0)
     crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
     crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=1.0, workers=0)
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert data_of(tmp_path / "out") == data_of(tmp_path / "whole")
 
 
 def test_a_partition_exchanged_after_a_kill_starts_clean(sides, tmp_path, monkeypatch):
@@ -252,4 +250,4 @@ def test_a_partition_of_several_files(pair, sides, tmp_path):
 def test_worker_processes(sides, tmp_path):
     crossmatch_catalogs(*sides, tmp_path / "two", radius_arcsec=5.0, workers=2)
     crossmatch_catalogs(*sides, tmp_path / "threads", radius_arcsec=5.0, workers=0)
-    assert contents(tmp_path / "two") == contents(tmp_path / "threads")
+    assert data_of(tmp_path / "two") == data_of(tmp_path / "threads")

@@ -19,6 +19,7 @@ import pytest
 
 from tests.catalogs.importing import Listener
 from tests.copies import make_copy, sky_table
+from tests.folders import contents
 from xmatch_hats.catalogs import _side_copy_build as building
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.importer import STAGES, build_copy
@@ -77,10 +78,6 @@ def check_rows(copy: LocalCopy, side: SideCopy) -> None:
             assert bits(rows.column(name)) == bits(expected[name].take(pa.array(order))), (partition, name)
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def rewrite(copy: LocalCopy, number: int, change) -> tuple[int, int]:
     """Change the rows of a partition of the main table."""
     partition = copy.partitions[number]
@@ -98,16 +95,16 @@ def test_it_holds_every_row_of_the_main_table_with_its_bits(copy):
     assert SideCopy.find(copy) == side
     assert sum(rows for rows, _ in side.sizes.values()) == ROWS
     check_rows(copy, side)
-    on_disk = content(copy.path / "side_copy")
+    on_disk = contents(copy.path / "side_copy")
     assert side.bytes == sum(len(data) for name, data in on_disk.items() if name != "side_copy.json")
     assert len(on_disk) == len(copy.partitions) + 1
 
 
 def test_the_same_copy_gives_the_same_bytes(copy):
     build_side_copy(copy)
-    first = content(copy.path / "side_copy")
+    first = contents(copy.path / "side_copy")
     build_side_copy(copy)
-    assert content(copy.path / "side_copy") == first
+    assert contents(copy.path / "side_copy") == first
     assert not (copy.path / ".side_copy").exists()
 
 
@@ -214,7 +211,7 @@ def test_a_file_of_another_version_is_refused(copy, made, tmp_path):
 
 
 def test_what_is_mapped_stays_through_a_rebuild_and_a_removal(copy):
-    before = content(copy.path)
+    before = contents(copy.path)
     rows = build_side_copy(copy).read(copy.partitions[1])
     expected = bits(rows.column("wide"))
     build_side_copy(copy, [])
@@ -222,7 +219,7 @@ def test_what_is_mapped_stays_through_a_rebuild_and_a_removal(copy):
     remove_side_copy(copy)
     assert bits(rows.column("wide")) == expected
     assert SideCopy.find(copy) is None
-    assert content(copy.path) == before
+    assert contents(copy.path) == before
     remove_side_copy(copy)
 
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from tests.matching.dask_process import DaskProcess, add, die, fail, free_port, mark_and_sleep
-from tests.matching.test_scheduling import run_in_thread, wait_until, worker_memory, worker_pids
+from tests.matching.test_scheduling import worker_memory, worker_pids
+from tests.matching.waiting import run_in_thread, wait_until
 from xmatch_hats.errors import PartitionReadError, SystemFailure, UsageError
 from xmatch_hats.matching import clusters, scheduling
 from xmatch_hats.matching.calls import Call

@@ -37,6 +37,21 @@ def test_parents_cover_the_block_and_borders_are_known(order):
             assert (stops - starts)[:number].tolist() == [1 << (shift + 2 * depth)] * number
 
 
+@pytest.mark.parametrize("place", [0, 1, 37, 4094])
+def test_parents_beside_a_crowd_hold_few_rows(place):
+    """The rows all lie in one stretch; the parents of a block next to it, at first as large as can be, become small."""
+    order, shift = 17, 24
+    index = (np.int64(4095) << (shift + 10)) + np.arange(0, 100_000, dtype=np.int64) * 1000
+    middle = ((4095 << 10) - 1 - place) if place else (4095 << 10) + 5
+    starts, stops, places = (np.empty(4, np.int64) for _ in range(3))
+    number, depth = cells._settle(middle, order, shift, index, 0, (starts, stops, places))
+    held = np.searchsorted(index, stops[:number]) - np.searchsorted(index, starts[:number])
+    assert places[:number].tolist() == np.searchsorted(index, starts[:number]).tolist()
+    assert depth == 1 or held.max() <= cells._MANY
+    whole = cells._settle(middle, order, shift, index[:3], 0, (starts, stops, places))
+    assert whole[1] == order
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=40).map(sorted), st.integers(-1, 61), st.integers(0, 40))
 def test_places(index, target, near):

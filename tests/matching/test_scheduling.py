@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ import pytest
 
 from tests.conftest import on_ci
 from tests.matching.dask_process import ROOT, DaskProcess, add, die, fail, free_port, mark_and_sleep
+from tests.matching.waiting import run_in_thread, wait_until
 from xmatch_hats.errors import ConfigError, PartitionReadError, SystemFailure, UsageError
 from xmatch_hats.matching import clusters, scheduling
 from xmatch_hats.matching.calls import Call
@@ -27,34 +27,6 @@ from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.tls import TlsFiles
 
 MEMORY = 600 << 20
-
-
-def wait_until(condition, seconds=30.0):
-    """Wait for something that other threads and processes bring about; None in the end means it never came."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
-def run_in_thread(function):
-    """Start a function; calling what is given back waits for it and gives its answer or its error."""
-    outcome = []
-
-    def catch():
-        try:
-            outcome.append(function())
-        except Exception as error:  # noqa: BLE001, whatever it is, the test looks at it
-            outcome.append(error)
-
-    thread = threading.Thread(target=catch)
-    thread.start()
-
-    def answer():
-        thread.join(60)
-        return outcome[0] if outcome else "did not end"
-
-    return answer
 
 
 def listeners() -> set[tuple[int, str, int]]:

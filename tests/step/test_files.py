@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.alerts.makers import ROWS, StandIn, pack, schema_of, small_alert, stand_in, unpack
+from tests.folders import contents
 from xmatch_hats.alerts.container import read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.packet import PacketReader
@@ -23,10 +24,6 @@ from xmatch_hats.step import files, loop
 from xmatch_hats.step.files import run_alerts
 
 ROOT = Path(__file__).parents[2]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
@@ -60,9 +57,9 @@ def test_every_alert_is_counted_once(night, tmp_path):
 
 
 def test_outputs_keep_names_and_rejects_their_bytes(night, tmp_path):
-    before = tree(night)
+    before = contents(night)
     run_alerts([night], stand_in(), tmp_path / "o")
-    out, rejects = tree(tmp_path / "o"), tree(tmp_path / "o.rejects")
+    out, rejects = contents(tmp_path / "o"), contents(tmp_path / "o.rejects")
     assert list(out) == ["1.avro", "2.avro", "sub/many.avro"]
     assert [record["candid"] for record in unpack(out["sub/many.avro"])] == [0, 2, 4]
     assert read_header(out["2.avro"], FILE_LIMITS).codec == "deflate"
@@ -79,7 +76,7 @@ def test_outputs_keep_names_and_rejects_their_bytes(night, tmp_path):
         assert (reason["record"], reason["error"]) == (number, "PacketError")
         assert "declination" in reason["message"]
     assert schema_of(rejects["sub/many.record-1.avro"]) == schema_of(before["sub/many.avro"])
-    assert tree(night) == before
+    assert contents(night) == before
 
 
 @pytest.mark.parametrize("batch", [1, 2, 1000])
@@ -89,7 +86,7 @@ def test_batches_change_nothing(night, tmp_path, batch):
     assert report.to_json()["matched"] == 3
     assert max(matcher.batches) <= batch
     run_alerts([night], stand_in(), tmp_path / "p")
-    assert tree(tmp_path / "o") == tree(tmp_path / "p")
+    assert contents(tmp_path / "o") == contents(tmp_path / "p")
 
 
 def test_batches_are_bounded_by_bytes_too(night, tmp_path, monkeypatch):
@@ -106,7 +103,7 @@ def test_archives_in_and_out(night, tmp_path):
     with tarfile.open(first) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}
     run_alerts([night], stand_in(), tmp_path / "o")
-    assert members == tree(tmp_path / "o")
+    assert members == contents(tmp_path / "o")
     again = run_alerts([first], stand_in(), tmp_path / "two.tar")
     assert again.to_json()["in"] == 5
     with tarfile.open(tmp_path / "two.tar") as tar:
@@ -126,7 +123,7 @@ def test_a_truncated_archive_is_one_reject_with_its_reason(tmp_path):
     path.write_bytes(path.read_bytes()[: third.offset + 100])
     report = run_alerts([path], stand_in(), tmp_path / "o")
     assert (report.alerts, report.rejected) == (3, 1)
-    (reason,) = tree(tmp_path / "o.rejects").values()
+    (reason,) = contents(tmp_path / "o.rejects").values()
     assert "what follows is lost" in json.loads(reason)["message"]
 
 
@@ -201,7 +198,7 @@ def test_no_packet_is_lost_while_a_batch_takes_long(night, tmp_path, monkeypatch
             return super().match(ra, dec)
 
     report = run_alerts([night / "1.avro"] * 10, Slow(ROWS, [-5.0]), tmp_path / "o", batch=1)
-    assert report.packets == len(tree(tmp_path / "o")) == 10
+    assert report.packets == len(contents(tmp_path / "o")) == 10
 
 
 def test_a_run_that_is_interrupted_while_it_reads_leaves_nothing_behind(night, tmp_path, monkeypatch):
@@ -279,7 +276,7 @@ def test_an_output_has_a_name(night, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="cannot be an output"):
         run_alerts([night], stand_in(), "/")
     run_alerts([night / "1.avro"], stand_in(), ".")
-    assert sorted(tree(here)) == ["1.avro"]
+    assert sorted(contents(here)) == ["1.avro"]
 
 
 FULL_DISK = """
@@ -315,7 +312,7 @@ def test_a_full_disk_is_told(tmp_path, name):
 def test_packets_of_one_name_are_all_written(night, tmp_path):
     report = run_alerts([night / "1.avro", night / "1.avro"], stand_in(), tmp_path / "o")
     assert report.packets == 2
-    assert sorted(tree(tmp_path / "o")) == ["1.2.avro", "1.avro"]
+    assert sorted(contents(tmp_path / "o")) == ["1.2.avro", "1.avro"]
 
 
 def test_a_name_beyond_the_file_system_stops_nothing(tmp_path):
@@ -328,4 +325,4 @@ def test_a_name_beyond_the_file_system_stops_nothing(tmp_path):
             tar.addfile(member, io.BytesIO(data))
     report = run_alerts([path], stand_in(), tmp_path / "o")
     assert (report.alerts, report.rejected) == (3, 0)
-    assert sorted(Path(name).name for name in tree(tmp_path / "o")) == ["ok.avro", "x.avro", "y.avro"]
+    assert sorted(Path(name).name for name in contents(tmp_path / "o")) == ["ok.avro", "x.avro", "y.avro"]
