@@ -155,8 +155,7 @@ class Crossmatcher:
             It has been closed.
         """
         self._scheduler.connect()
-        if isinstance(self._engine, ResidentEngine):
-            self._engine.warm()
+        self._engine.warm()
 
     def match(self, ra: ArrayLike, dec: ArrayLike) -> dict[str, MatchResult]:
         """Match a batch of positions against every catalogue.
@@ -220,8 +219,8 @@ class Crossmatcher:
         Summed over the workers, as they told with their last answers; the ``lsdb`` engine keeps none.
         """
         # Whoever asks does not have to wait for catalogues to be opened.
-        engine = self.__dict__.get("_engine")
-        return engine.cache_counts() if isinstance(engine, ResidentEngine) else CacheCounts()
+        engine: ResidentEngine | LsdbEngine | None = self.__dict__.get("_engine")
+        return CacheCounts() if engine is None else engine.cache_counts()
 
     @cached_property
     def _engine(self) -> ResidentEngine | LsdbEngine:
@@ -265,6 +264,13 @@ class LsdbEngine:
     def match(self, positions: Positions) -> list[Found]:
         """Match positions with every catalogue, in their order."""
         return match_sides(self.sides, positions, self.scheduler)
+
+    def warm(self) -> None:
+        """Nothing: LSDB has workers import what they need with their first tasks."""
+
+    def cache_counts(self) -> CacheCounts:
+        """Nothing stays open between batches."""
+        return CacheCounts()
 
 
 def check_engine(engine: str) -> None:
