@@ -69,12 +69,13 @@ def test_aborted_and_open_transactions_are_hidden_from_readers_of_committed_mess
         transact(kafka_address, topic, [b"dropped"], name=name, end="abort")
         transact(kafka_address, topic, [b"kept too"], name=name, end="commit")
         still_open = transact(kafka_address, topic, [b"open"], name=name, end="")
-        assert values_of(topics.read_all(kafka_address, topic)) == [b"kept", b"kept too"]
+        assert values_of(topics.read_all(kafka_address, topic, patience_s=0)) == [b"kept", b"kept too"]
         everything = [b"kept", b"dropped", b"kept too", b"open"]
         assert values_of(topics.read_all(kafka_address, topic, isolation=UNCOMMITTED)) == everything
         careless.wait_for(4)
         assert values_of(careful.wait_for(2)) == [b"kept", b"kept too"]
         still_open.commit_transaction(30)
+        careful.wait_for(3)
     assert values_of(careful.messages) == [b"kept", b"kept too", b"open"]
     assert values_of(careless.messages) == everything
     # Three marks of committed transactions and one of an aborted one lie between the messages.

@@ -184,11 +184,18 @@ def _hand_over(producer: Producer, topic: str, message: Message, report: Any) ->
 
 
 def read_all(
-    address: str | Mapping[str, Any], topic: str, *, isolation: str = COMMITTED, timeout_s: float = 60
+    address: str | Mapping[str, Any],
+    topic: str,
+    *,
+    isolation: str = COMMITTED,
+    timeout_s: float = 60,
+    patience_s: float = 5,
 ) -> list[Received]:
     """Read a topic from its beginning to its present end, without a group.
 
-    With `COMMITTED` the end is the first message of a transaction that is still open.
+    With `COMMITTED` the end is the first message of a transaction that is still open. A producer hears that its
+    transaction is committed before the broker has marked its messages so: for `patience_s` seconds an open transaction
+    is given time to end.
 
     Returns
     -------
@@ -200,6 +207,8 @@ def read_all(
     TopicError
         The end was not reached in time.
     """
+    if isolation == COMMITTED and patience_s:
+        _await_marks(address, topic, patience_s)
     ends = end_offsets(address, topic, isolation=isolation)
     found: list[Received] = []
     with Reader(address, topic, isolation) as reader:
@@ -209,6 +218,17 @@ def read_all(
                 raise TopicError(f"{topic} was read to {reader.positions} in {timeout_s:g} s, and ends at {ends}")
             found += reader.read()
     return sorted((message for message in found if message.offset < ends[message.partition]), key=lambda m: m.place)
+
+
+def _await_marks(address: str | Mapping[str, Any], topic: str, patience_s: float) -> None:
+    """Wait until no transaction is open in a topic, or so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        last = end_offsets(address, topic, isolation=UNCOMMITTED)
+        committed_ends = end_offsets(address, topic, isolation=COMMITTED)
+        if all(committed_ends.get(partition, 0) >= end for partition, end in last.items()):
+            return
+        time.sleep(0.05)
 
 
 class Reader:

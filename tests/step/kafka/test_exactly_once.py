@@ -33,7 +33,7 @@ def again(step: Stream, **changes) -> Stream:
 
 
 def visible(step: Stream) -> int:
-    return len(read_all(step.address, step.out))
+    return len(read_all(step.address, step.out, patience_s=0))
 
 
 def offset(step: Stream) -> int:
@@ -68,7 +68,7 @@ def test_what_was_aborted_is_in_the_topic_and_not_to_be_seen(step):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transactions.Shipper, "flush", stop_at_the_third)
         step.run()
-    assert (visible(step), offset(step)) == (40, 40)
+    wait_until(lambda: (visible(step), offset(step)) == (40, 40), "what is committed can be seen")
     assert len(read_all(step.address, step.out, isolation=UNCOMMITTED)) == 60
     again(step).run()
     assert candids(read_all(step.address, step.out)) == list(range(100))
@@ -173,7 +173,7 @@ def test_two_steps_with_the_same_transactional_id_are_told_and_lose_nothing(step
     assert "another step has taken the transactions over" in caught.value.message
     assert caught.value.place == "TRANSACTIONAL_ID"
     assert "one of its own" in caught.value.hint
-    assert (visible(step), offset(step)) == (20, 20)
+    wait_until(lambda: (visible(step), offset(step)) == (20, 20), "what is committed can be seen")
     again(step).run()
     assert candids(read_all(step.address, step.out)) == list(range(100))
 
@@ -221,7 +221,7 @@ def test_a_member_that_was_thrown_out_does_not_commit(make_stream, monkeypatch):
             other.wait_for(lambda: other.total.out == 40, "the other one has done the rest")
             may_commit.set()
             step.wait_for(lambda: "output" in [what for what, _, _ in step.waits], "its commit was refused")
-            assert visible(step) == 60
+            wait_until(lambda: visible(step) == 60, "what is committed can be seen")
             may_poll.set()
             step.wait_for(lambda: len(step.assignments) > 1, "it has heard of it")
         step.wait_for(lambda: step.assigned, "it has the partition again")
