@@ -12,16 +12,6 @@ pytest_plugins = ["tests.services.fixtures"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a test beside a real broker a second try: on a busy machine the broker itself may stall.
-
-    Second tries are listed at the end of the run, so that a test which often needs one is seen.
-    """
-    for item in items:
-        if "kafka" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real data set; tests that ask for it are skipped where it is absent."""

@@ -82,6 +82,16 @@ def test_aborted_and_open_transactions_are_hidden_from_readers_of_committed_mess
     assert topics.end_offsets(kafka_address, topic, isolation=COMMITTED) == {0: 8}
 
 
+def test_a_transaction_that_ends_while_a_topic_is_read_is_waited_for(kafka_address, topic_name):
+    topic = topics.create_topic(kafka_address, topic_name())
+    writer = transact(kafka_address, topic, [b"mine"], name=topic_name("writer"), end="")
+    assert topics.read_all(kafka_address, topic, patience_s=0.2) == []
+    commit = threading.Timer(0.5, writer.commit_transaction, [30])
+    commit.start()
+    assert values_of(topics.read_all(kafka_address, topic, patience_s=30)) == [b"mine"]
+    commit.join()
+
+
 def test_offsets_of_a_group_and_what_retention_leaves(kafka_address, topic_name):
     topic, group = topics.create_topic(kafka_address, topic_name(), partitions=2), topic_name("group")
     topics.produce(kafka_address, topic, [Message(b"%d" % i, partition=0) for i in range(10)])

@@ -207,9 +207,10 @@ def read_all(
     TopicError
         The end was not reached in time.
     """
-    if isolation == COMMITTED and patience_s:
-        _await_marks(address, topic, patience_s)
-    ends = end_offsets(address, topic, isolation=isolation)
+    if isolation == COMMITTED:
+        ends = _committed_ends(address, topic, patience_s)
+    else:
+        ends = end_offsets(address, topic, isolation=isolation)
     found: list[Received] = []
     with Reader(address, topic, isolation) as reader:
         deadline = time.monotonic() + timeout_s
@@ -220,14 +221,14 @@ def read_all(
     return sorted((message for message in found if message.offset < ends[message.partition]), key=lambda m: m.place)
 
 
-def _await_marks(address: str | Mapping[str, Any], topic: str, patience_s: float) -> None:
-    """Wait until no transaction is open in a topic, or so many seconds."""
+def _committed_ends(address: str | Mapping[str, Any], topic: str, patience_s: float) -> dict[int, int]:
+    """Ends with `COMMITTED`, once all transactions have ended that are in the topic now, or after so many seconds."""
     deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        last = end_offsets(address, topic, isolation=UNCOMMITTED)
-        committed_ends = end_offsets(address, topic, isolation=COMMITTED)
-        if all(committed_ends.get(partition, 0) >= end for partition, end in last.items()):
-            return
+    last = end_offsets(address, topic, isolation=UNCOMMITTED)
+    while True:
+        ends = end_offsets(address, topic, isolation=COMMITTED)
+        if time.monotonic() > deadline or all(ends[partition] >= end for partition, end in last.items()):
+            return ends
         time.sleep(0.05)
 
 
