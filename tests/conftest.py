@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.hats_code import keep_machine_code
+
 pytest_plugins = ["tests.services.fixtures"]
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+TESTS = Path(__file__).resolve().parent
+SHARED_DATA = TESTS.parents[1] / "shared" / "data"
+
+LONGEST = (
+    "docker/test_stack.py",
+    "catalogs/test_importer.py",
+    "step/test_dask_outages.py",
+    "matching/test_crossmatcher.py",
+    "step/process/test_stopping.py",
+    "step/kafka/test_outages.py",
+    "step/test_outages.py",
+    "step/process/test_kills.py",
+    "step/process/test_group.py",
+    "matching/test_scheduling.py",
+    "step/process/test_whole_path.py",
+    "catalogs/test_verify.py",
+    "cli/test_run.py",
+)
+"""Files that take longest; those that mostly wait for servers between those that compute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest files begin first: one that begins last is waited for by all other processes."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    if "hats.pixel_tree.pixel_alignment" in sys.modules:
+        keep_machine_code()
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +65,16 @@ def _own_home(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def dask_client():
     """A Dask cluster of two worker processes, shared by the session."""
+    import dask
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit="2GiB") as cluster,
-        Client(cluster) as client,
-    ):
+    from xmatch_hats.matching.forks import start_fork_server
+
+    # Two processes that are forked need not import everything twice.
+    method = "forkserver" if start_fork_server() else "spawn"
+    with dask.config.set({"distributed.worker.multiprocessing-method": method}):
+        cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit="2GiB")
+    with cluster, Client(cluster) as client:
         yield client
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST, TESTS
+
 PACKAGE = Path(__file__).resolve().parents[1] / "xmatch_hats"
 FLOORS = [
     {"errors"},
@@ -52,6 +54,10 @@ def test_nothing_knows_what_lies_above_it(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_longest_files_of_tests_are_there():
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []
 
 
 def test_the_command_line_starts_without_the_heavy_imports():

@@ -15,8 +15,11 @@ import threading
 import traceback
 from pathlib import Path
 
+# Some of them only so that no fork pays for them.
+import distributed.dashboard.scheduler
+import distributed.dashboard.worker  # noqa: F401
 import hats_import.catalog.map_reduce as map_reduce
-import hats_import.catalog.run_import  # noqa: F401, so that no fork pays for it
+import hats_import.catalog.run_import  # noqa: F401
 
 from tests.catalogs.hashing import data_digest
 from xmatch_hats.catalogs import convert, importer, intake, manifest, margins, staging

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.copies import make_copy, sky_table
+from tests.shared import made_once
 from xmatch_hats.catalogs.region import Box
 from xmatch_hats.demo.exposure import make_exposure
 from xmatch_hats.demo.sky import SkyBox, make_sky
@@ -35,14 +36,18 @@ class Made:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Made:
     sky = make_sky(3000, seed=5, box=SkyBox(*CORNERS))
-    copy = make_copy(
-        sky, tmp_path_factory.mktemp("made") / "sky", coverage=Box(*CORNERS).coverage(), partition_rows=1000
-    )
+    settings = {"coverage": Box(*CORNERS).coverage(), "partition_rows": 1000}
+    folder = made_once(tmp_path_factory, "cli-made", lambda folder: make_copy(sky, folder / "sky", **settings))
     exposure = make_exposure(sky, SkyBox(359.45, 0.6, -0.55, 0.5), alerts=400, seed=5)
-    return Made(sky, copy.path, exposure.columns["ra"], exposure.columns["dec"])
+    return Made(sky, folder / "sky", exposure.columns["ra"], exposure.columns["dec"])
 
 
 @pytest.fixture(scope="session")
 def plain_copy(tmp_path_factory) -> Path:
     """A copy without a definition."""
-    return make_copy(sky_table(5000, seed=3), tmp_path_factory.mktemp("plain") / "plain", coverage="all-sky").path
+    table = sky_table(5000, seed=3)
+
+    def make(folder: Path) -> None:
+        make_copy(table, folder / "plain", coverage="all-sky")
+
+    return made_once(tmp_path_factory, "cli-plain", make) / "plain"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.matching.skies import Sky, rough_sky, write_copy
+from tests.shared import made_once
 
 
 @pytest.fixture(scope="session")
@@ -17,4 +18,4 @@ def sky() -> Sky:
 @pytest.fixture(scope="session")
 def copy_path(sky, tmp_path_factory):
     """A local copy of it, in partitions of several orders with holes between, margin 10 arcsec."""
-    return write_copy(sky.frame, tmp_path_factory.mktemp("copies"))
+    return made_once(tmp_path_factory, "matching-copy", lambda folder: write_copy(sky.frame, folder)) / "sky"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.step.process.sky import Sky, make_alerts, make_catalogue
+from tests.shared import made_once
+from tests.step.process.sky import Sky, catalogue_rows, make_alerts, write_catalogue
 from tests.step.running import World
 from xmatch_hats.catalogs.copy import LocalCopy
 
@@ -15,7 +16,8 @@ from xmatch_hats.catalogs.copy import LocalCopy
 @pytest.fixture(scope="session")
 def wise(tmp_path_factory) -> tuple[LocalCopy, Sequence[dict[str, Any]]]:
     """A copy under ALLWISE's definition, and its rows."""
-    return make_catalogue(tmp_path_factory.mktemp("wise"))
+    folder = made_once(tmp_path_factory, "wise", write_catalogue)
+    return LocalCopy.open(folder / "sky"), catalogue_rows().to_pylist()
 
 
 @pytest.fixture(scope="session")

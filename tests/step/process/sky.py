@@ -12,6 +12,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
+import pyarrow as pa
 
 from tests.copies import make_copy
 from tests.oracle import brute_force
@@ -138,11 +139,14 @@ def make_alerts(copy: LocalCopy, rows: Sequence[dict[str, Any]], count: int, see
     return Sky(copy.path, alerts, rows)
 
 
-def make_catalogue(folder: Path) -> tuple[LocalCopy, list[dict[str, Any]]]:
-    """Make a copy under ALLWISE's definition, and give its rows."""
-    table = make_sky(SKY_ROWS, seed=5, box=SkyBox(*CORNERS))
-    copy = make_copy(table, folder / "sky", coverage=Box(*CORNERS).coverage(), partition_rows=1000)
-    return copy, table.to_pylist()
+def catalogue_rows() -> pa.Table:
+    """Sources, always the same."""
+    return make_sky(SKY_ROWS, seed=5, box=SkyBox(*CORNERS))
+
+
+def write_catalogue(folder: Path) -> LocalCopy:
+    """Make a copy of them under ALLWISE's definition."""
+    return make_copy(catalogue_rows(), folder / "sky", coverage=Box(*CORNERS).coverage(), partition_rows=1000)
 
 
 def _pack(alert: dict[str, Any]) -> bytes:
