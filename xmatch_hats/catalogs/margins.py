@@ -16,6 +16,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +94,23 @@ class MarginPlan:
 
     def ring(self, tile: Partition) -> NDArray[np.int64]:
         """Cells of the plan's order around a tile, ascending."""
-        import cdshealpix
-
-        order, pixel = tile
-        edges, corners = cdshealpix.external_neighbours(pixel, order, self.order - order)
-        cells = np.concatenate([np.ravel(edges), np.ravel(corners)]).astype(np.int64)
-        # Where only three pixels meet there is no corner, which reads as -1.
-        return np.unique(cells[cells >= 0])
+        return _ring(tile, self.order)
 
     def shard(self, tile: Partition) -> Path:
         """Scratch file of a partition."""
         return self.shards / f"{tile[0]}_{tile[1]}.parquet"
+
+
+@lru_cache(maxsize=64)
+def _ring(tile: Partition, finest: int) -> NDArray[np.int64]:
+    """Cells of an order around a tile; partitions that follow one another have most of their neighbours in common."""
+    import cdshealpix
+
+    order, pixel = tile
+    edges, corners = cdshealpix.external_neighbours(pixel, order, finest - order)
+    cells = np.concatenate([np.ravel(edges), np.ravel(corners)]).astype(np.int64)
+    # Where only three pixels meet there is no corner, which reads as -1.
+    return np.unique(cells[cells >= 0])
 
 
 def build_margin(plan: MarginPlan, partitions: Sequence[Partition], client: Any) -> list[Partition]:
