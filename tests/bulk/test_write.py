@@ -9,7 +9,7 @@ import pytest
 
 from tests.bulk.skies import read_rows
 from xmatch_hats.bulk import crossmatch_catalogs
-from xmatch_hats.bulk.write import encodings, write_partition
+from xmatch_hats.bulk.write import write_partition
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import CatalogError
@@ -42,32 +42,6 @@ def test_lsdb_reads_the_rows(written):
         pq.read_metadata(LocalCopy.open(written).partition_file(part)).num_rows
         for part in LocalCopy.open(written).partitions
     )
-
-
-def test_encodings_follow_the_values():
-    rng = np.random.default_rng(1)
-    n = 5000
-    table = pa.table(
-        {
-            "_healpix_29": np.arange(n),
-            "ra": rng.uniform(0, 360, n),
-            "mag": np.round(rng.normal(15, 1, n), 2),
-            "id": rng.permutation(n),
-            "flag": rng.integers(0, 4, n),
-            "name": [f"J{number}" for number in range(n)],
-            "code": rng.choice(["0000", "d000"], n),
-            "missing": pa.nulls(n, pa.float64()),
-            "many": pa.array([[1.0, 2.0]] * n),
-            "class": pa.array(rng.choice(["star", "galaxy"], n)).dictionary_encode(),
-        }
-    )
-    chosen = encodings(table)
-    assert chosen["column_encoding"] == {
-        "_healpix_29": "DELTA_BINARY_PACKED",
-        "ra": "BYTE_STREAM_SPLIT",
-        "id": "DELTA_BINARY_PACKED",
-    }
-    assert set(chosen["use_dictionary"]) == {"mag", "flag", "code", "missing", "many", "class"}
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xmatch_hats import __version__
 from xmatch_hats.catalogs import layout
+from xmatch_hats.catalogs.encodings import encodings
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
 from xmatch_hats.errors import CatalogError
 from xmatch_hats.healpix import MAX_ORDER
@@ -26,11 +26,6 @@ ROW_GROUP_ROWS = 65_536
 
 COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 """With the encodings chosen here level 3 gives the same bytes and takes half as long again."""
-
-SAMPLE_ROWS = 2_048
-"""From so many rows of a column it is judged whether its values repeat."""
-REPEATING = 0.95
-"""Share of different values in a sample, below which a dictionary pays: magnitudes of three decimals have 0.85."""
 
 
 @dataclass(frozen=True)
@@ -102,38 +97,6 @@ def finished_whole(path: Path, scratch: Path) -> Iterator[BinaryIO]:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def encodings(table: pa.Table) -> dict[str, Any]:
-    """Choose how columns are encoded, by what they hold.
-
-    Values that repeat go into a dictionary. Others would fill it for nothing: their bytes are written by place in the
-    number (floating-point numbers) or as differences (whole numbers), which compresses better and in less time.
-
-    Returns
-    -------
-    dict
-        Arguments of `pyarrow.parquet.write_table`.
-    """
-    repeating: list[str] = []
-    chosen: dict[str, str] = {}
-    for field, column in zip(table.schema, table.columns, strict=True):
-        is_float = pa.types.is_float64(field.type) or pa.types.is_float32(field.type)
-        is_whole = pa.types.is_int64(field.type) or pa.types.is_int32(field.type)
-        if field.name == HEALPIX_COLUMN or ((is_float or is_whole) and not _repeats(column)):
-            chosen[field.name] = "BYTE_STREAM_SPLIT" if is_float else "DELTA_BINARY_PACKED"
-        elif is_float or is_whole or pa.types.is_nested(field.type) or _repeats(column):
-            repeating.append(field.name)
-    return {"use_dictionary": repeating, "column_encoding": chosen or None}
-
-
-def _repeats(column: pa.ChunkedArray) -> bool:
-    sample = column.slice(0, SAMPLE_ROWS)
-    try:
-        return pc.count_distinct(sample).as_py() < REPEATING * len(sample)
-    except pa.ArrowNotImplementedError:
-        # Arrow cannot count every type, dictionaries among them.
-        return True
 
 
 def write_metadata(

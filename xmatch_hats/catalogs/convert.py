@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 PARTITION_ROWS = 131_072
 ROW_GROUP_ROWS = 8_192
-COMPRESSION = {"compression": "zstd", "compression_level": 3}
+COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 
 LOWEST_COUNT_ORDER = 5
 """Lowest order of hats-import's row counts, which also become the copy's density map (98 kB at order 5)."""
@@ -148,6 +148,8 @@ def import_client(workers: int | None, source_bytes: int, scratch: Path) -> Iter
             threads_per_worker=1 if processes else cores,
             processes=processes,
             dashboard_address="127.0.0.1:0",
+            # Nobody is told where it would be, and it takes a second to import.
+            scheduler_kwargs={"dashboard": False},
             # A failed task raises its error here; Dask would also log it with a traceback.
             silence_logs=logging.CRITICAL,
             local_directory=str(scratch),
@@ -170,6 +172,8 @@ class Collection:
     layout: Layout
     scratch: Path
     """Folder for what exists only while the import runs."""
+    encodings: dict[str, Any]
+    """Of the columns, as `pyarrow.parquet.write_table` takes them."""
 
     @property
     def main(self) -> Path:
@@ -215,7 +219,7 @@ def convert(
         shards=collection.scratch / "margin",
         order=margin_order(collection.margin_arcsec),
         sort_columns=(HEALPIX_COLUMN, collection.plan.id_column),
-        write=dict(COMPRESSION),
+        write=COMPRESSION | collection.encodings,
         row_group_rows=ROW_GROUP_ROWS,
     )
     margins = build_margin(plan, layout.read_partitions(collection.main), client)
@@ -260,7 +264,7 @@ def _import_main(
                 pixel_threshold=collection.layout.partition_rows,
                 lowest_healpix_order=0,
                 highest_healpix_order=collection.layout.count_order,
-                write_table_kwargs=dict(COMPRESSION),
+                write_table_kwargs=COMPRESSION | collection.encodings,
                 row_group_kwargs={"num_rows": ROW_GROUP_ROWS},
                 progress_bar=progress_bar,
                 simple_progress_bar=True,

@@ -194,7 +194,8 @@ class _Job:
 
     def _build(self, staging: Staging) -> Path:
         from xmatch_hats.catalogs.convert import Collection, choose_layout, convert, import_client
-        from xmatch_hats.catalogs.intake import merge_counts, read_counts
+        from xmatch_hats.catalogs.encodings import encodings
+        from xmatch_hats.catalogs.intake import merge_counts, read_counts, read_sample
 
         inputs = [staging.path("inputs", f"{number:05d}") for number in range(len(self.files))]
         built = staging.path("copy")
@@ -203,8 +204,15 @@ class _Job:
             self.progress.stage("converting")
             counted = merge_counts([read_counts(folder) for folder in inputs])
             layout = choose_layout(counted, self.partition_rows, self.margin_arcsec)
-            scratch = staging.path("work")
-            collection = Collection(built, self.folder_name, self.plan, self.margin_arcsec, layout, scratch)
+            collection = Collection(
+                built,
+                self.folder_name,
+                self.plan,
+                self.margin_arcsec,
+                layout,
+                staging.path("work"),
+                encodings(read_sample(inputs, self.plan)),
+            )
             convert(collection, intakes, inputs, client, progress_bar=self.progress.bar)
         self._describe(built, intakes)
         self._verify(built)

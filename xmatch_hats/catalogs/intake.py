@@ -8,7 +8,7 @@ space for one more compressed copy while the import runs. Memory is bounded by o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from xmatch_hats.catalogs.encodings import Sample
 from xmatch_hats.catalogs.layout import ROW_COLUMN
 from xmatch_hats.catalogs.manifest import sha256_file
 from xmatch_hats.catalogs.sources import ImportPlan
 from xmatch_hats.errors import TableError
-from xmatch_hats.healpix import cells_of
+from xmatch_hats.healpix import MAX_ORDER, cells_of
 from xmatch_hats.sphere import PositionFault, position_faults
 
 PART_ROWS = 500_000
@@ -84,6 +85,7 @@ def take_in(path: Path, folder: Path, plan: ImportPlan) -> Intake:
     _refuse_dropped(path, reader)
     report = reader.finish()
     np.savez(folder / "counts.npz", cells=reader.counted_cells, counts=reader.counts)
+    pq.write_table(reader.sample.rows, folder / "sample.parquet")
     intake = Intake(
         path=str(path),
         bytes=state.st_size,
@@ -107,6 +109,15 @@ def read_counts(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return file["cells"], file["counts"]
 
 
+def read_sample(folders: Sequence[Path], plan: ImportPlan) -> pa.Table:
+    """Some rows of all sources together, the same in whatever order these and their rows are."""
+    sample = Sample(plan.schema)
+    for folder in folders:
+        rows = pq.read_table(folder / "sample.parquet", schema=plan.schema, partitioning=None)
+        sample.add(rows, cells_of(rows[plan.ra_column].to_numpy(), rows[plan.dec_column].to_numpy()))
+    return sample.rows
+
+
 class _Reader:
     """One pass over a source, with its counters."""
 
@@ -119,6 +130,7 @@ class _Reader:
         self.left_out: list[str] = []
         self.counted_cells = np.empty(0, np.int64)
         self.counts = np.empty(0, np.int64)
+        self.sample = Sample(plan.schema)
         self._checker = _checker(plan)
 
     def tables(self) -> Iterator[pa.RecordBatch]:
@@ -172,7 +184,9 @@ class _Reader:
         placed = pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema)
         if not keep.all():
             placed = placed.filter(pa.array(keep))
-        self._count(ra[keep], dec[keep])
+        index = cells_of(ra[keep], dec[keep])
+        self._count(index)
+        self.sample.add(placed, index)
         return placed
 
     def _coordinate(self, batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:
@@ -200,8 +214,8 @@ class _Reader:
             reason = PositionFault(int(faults[row])).reason
             self.places.append(f"{self.path.name}: row {first_row + int(row) + 1}: {reason}")
 
-    def _count(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> None:
-        cells, counts = np.unique(cells_of(ra, dec, COUNT_ORDER), return_counts=True)
+    def _count(self, index: NDArray[np.int64]) -> None:
+        cells, counts = np.unique(index >> 2 * (MAX_ORDER - COUNT_ORDER), return_counts=True)
         self.counted_cells, self.counts = merge_counts([(self.counted_cells, self.counts), (cells, counts)])
 
 
