@@ -68,18 +68,18 @@ def test_any_columns_of_any_rows_in_any_order(own, side, kind):
                 assert taken[name].equals(whole[name].combine_chunks().take(pa.array(places)))
 
 
-def test_only_row_groups_that_are_met_become_resident(own):
+def test_only_row_groups_that_are_met_again_become_resident(own):
     copy = own.copy
     schema = plain(copy)
     partition = ParquetPartition(source_of(copy), copy.partitions[0], schema)
     positions = partition.bytes
     assert positions == 24 * ROWS
     sizes = []
-    for places in ([], [1, 2], [100], [ROWS - 1], [9000, 1], range(ROWS)):
+    for places in ([], [1, 2], [100], [3], [ROWS - 1], [ROWS - 2, 1], [9000, 1], range(ROWS), range(ROWS)):
         partition.take(np.array(places, dtype=np.int64), schema)
         sizes.append(partition.bytes)
-    assert sizes[0] == positions
-    assert positions < sizes[1] == sizes[2] < sizes[3] < sizes[4] == sizes[5]
+    assert sizes[0] == sizes[1] == positions
+    assert positions < sizes[2] == sizes[3] == sizes[4] < sizes[5] == sizes[6] < sizes[7] == sizes[8]
 
 
 def test_mapped_bytes_are_those_of_the_file(own, side):
