@@ -201,6 +201,8 @@ class FileLoop:
     batch: int = DEFAULT_BATCH
     """Alerts to match at once."""
     on_batch: Callable[[BatchReport], None] = lambda _: None
+    on_beat: Callable[[], None] = lambda: None
+    """Called with every turn of the loop."""
 
 
 class Enriches(Protocol):
@@ -254,7 +256,7 @@ def match_files(
         undo.callback(worker.wait, _GIVE_UP_SECONDS)
         undo.push(partial(_abandon, settings.stop))
         undo.enter_context(rare_collections())
-        Loop(FileSource(ends.sources), settings.decoder, worker, settings.stop, limits, count).run()
+        Loop(FileSource(ends.sources), settings.decoder, worker, settings.stop, limits, count, settings.on_beat).run()
         if settings.stop.requested.is_set():
             raise StoppedError("told to stop: the output is not written", place=out)
         # The rejects are named first: whoever sees the output then finds what is missing from it. What can still fail

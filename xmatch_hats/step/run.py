@@ -150,6 +150,7 @@ def run_files(settings: StepSettings, stop: Stop) -> AlertsReport:
             stop,
             settings.consume_messages,
             monitor.on_batch,
+            monitor.on_beat,
         )
         return match_files(ends, loop, enrichment, lambda sink: Pipeline(enrichment, sink, waiter, tables=tables))
 
