@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
-# Tests wait for servers half of their time: three keep two cores busy.
-PROCESSES ?= 3
+# More than there are cores make tests that wait for servers wait longer than they may.
+PROCESSES ?= 2
 
 .PHONY: run test lint types pytest campaign bench bench-full bench-skies bench-kernels kafka postgres clean
 
