@@ -128,5 +128,9 @@ class RegistryError(SystemFailure):
     """A schema registry that cannot be reached, or answers nonsense."""
 
 
+class OutputError(XmatchError):
+    """An output that cannot be written: the disk is full, or closed to writing; work on it stops."""
+
+
 class AccountError(XmatchError):
     """The counts of a batch do not add up: a fault of this program, at which it stops rather than lose an alert."""

@@ -50,6 +50,10 @@ def worker_pids(scheduler: Scheduler) -> dict[str, int]:
     return scheduler._connection.client.run(os.getpid)
 
 
+def worker_pause(dask_worker) -> object:
+    return dask_worker.memory_manager.memory_pause_fraction
+
+
 def worker_memory(dask_worker) -> tuple[int, int]:
     return dask_worker.memory_manager.memory_limit, len(dask_worker.data)
 
@@ -120,6 +124,8 @@ class TestOwnCluster:
 
     def test_memory_is_bounded(self, own):
         assert {limit for limit, _ in own._connection.client.run(worker_memory).values()} == {MEMORY}
+        # None of them would wait for memory that nobody gives back.
+        assert set(own._connection.client.run(worker_pause).values()) == {False}
 
     def test_errors_of_tasks_come_as_they_are(self, own):
         error = PartitionReadError("cannot be read", place="a/file", hint="verify it", value=3)

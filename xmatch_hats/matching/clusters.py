@@ -7,9 +7,12 @@ import logging
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError as CancelledCall
 from functools import partial
+from http import HTTPStatus
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from uuid import uuid4
 
 from xmatch_hats.matching.calls import Call, ask_workers
@@ -34,6 +37,9 @@ CLOSE_SECONDS = 5.0
 _SHORT_LOGS = {"distributed.admin.low-level-log-length": 10}
 """Distributed keeps the last 1,000 messages for its developers, and whole task graphs, positions included, are among
 them: up to a gigabyte."""
+_NO_PAUSE = {"distributed.worker.memory.pause": False}
+"""A worker that waits until it has more memory may wait for ever, as what libraries keep is not given back; without
+that it goes on, and is started again where its memory ends."""
 
 
 class LostError(Exception):
@@ -76,7 +82,9 @@ class Connection:
             raise
 
     @classmethod
-    def to_own_cluster(cls, workers: int, memory_limit: int | None, seconds: float) -> Connection:
+    def to_own_cluster(
+        cls, workers: int, memory_limit: int | None, seconds: float, *, dashboard: bool = False
+    ) -> Connection:
         """Start worker processes on this machine, of one thread each, that listen on the loopback interface only.
 
         Parameters
@@ -86,6 +94,8 @@ class Connection:
             Bytes for each worker; None is its share of the machine's, or the container's, memory.
         seconds : float
             How long connecting to the cluster may take, once it has started.
+        dashboard : bool, optional
+            Whether it has Dask's pages for people.
 
         Raises
         ------
@@ -94,7 +104,7 @@ class Connection:
         """
         loop, cluster = _LoopThread(), None
         try:
-            cluster = _start_cluster(workers, memory_limit, loop.loop)
+            cluster = _start_cluster(workers, memory_limit, loop.loop, dashboard=dashboard)
             return cls(loop, _client_of(cluster, seconds), cluster)
         except BaseException:
             _close(cluster)
@@ -115,13 +125,49 @@ def is_running(client: Client) -> bool:
 
 def count_workers(client: Client) -> int | None:
     """Number of workers; None where the scheduler does not answer within a second."""
+    return _count(client, "n_workers")
+
+
+def count_threads(client: Client) -> int | None:
+    """Number of threads of all workers together; None where the scheduler does not answer within a second."""
+    return _count(client, "total_threads")
+
+
+def _count(client: Client, what: str) -> int | None:
     scheduler = client.scheduler
     if scheduler is None or not is_running(client):
         return None
     try:
-        return int(client.sync(scheduler.identity, n_workers=0, callback_timeout=ANSWER_SECONDS)["n_workers"])
+        return int(client.sync(scheduler.identity, n_workers=0, callback_timeout=ANSWER_SECONDS)[what])
     except (OSError, RuntimeError):  # RuntimeError: the client's loop was closed meanwhile
         return None
+
+
+def dashboard_of(client: Client) -> str | None:
+    """Address of the dashboard of a client's scheduler; None where it has none or does not answer."""
+    scheduler = client.scheduler
+    if scheduler is None or not is_running(client):
+        return None
+    try:
+        found = client.sync(scheduler.identity, n_workers=0, callback_timeout=ANSWER_SECONDS)
+    except (OSError, RuntimeError):
+        return None
+    if "dashboard" not in found["services"]:
+        return None
+    # A scheduler without the pages names their port all the same.
+    address = str(client.dashboard_link)
+    return None if _is_missing(address) else address
+
+
+def _is_missing(address: str) -> bool:
+    """Whether a server says that it has no such page; one that does not answer here may answer people elsewhere."""
+    try:
+        with urlopen(address, timeout=ANSWER_SECONDS):
+            return False
+    except HTTPError as error:
+        return error.code == HTTPStatus.NOT_FOUND
+    except (OSError, ValueError):
+        return False
 
 
 def compute(client: Client, graph: dict[Hashable, Any], keys: Sequence[Hashable]) -> list[Any]:
@@ -141,11 +187,11 @@ def compute(client: Client, graph: dict[Hashable, Any], keys: Sequence[Hashable]
     try:
         futures = client.get(graph, list(keys), sync=False)
         # Where that fails, releasing the futures ends the rest.
-        return list(_wait(client, client.gather(futures, asynchronous=True)))
+        return list(wait_for(client, client.gather(futures, asynchronous=True)))
     except (CancelledError, ClosedClientError, OSError, RuntimeError) as error:
         if is_running(client) and any(future.status == "error" for future in futures):
             raise
-        raise LostError(_reason(error)) from error
+        raise LostError(reason_of(error)) from error
     finally:
         for future in futures:
             future.release()
@@ -169,9 +215,9 @@ def ask(client: Client, calls: Sequence[Call]) -> tuple[list[Any], int]:
         Whatever a function raised.
     """
     try:
-        answers, workers = _wait(client, ask_workers(client, calls))
+        answers, workers = wait_for(client, ask_workers(client, calls))
     except (asyncio.CancelledError, CancelledCall, OSError, RuntimeError) as error:
-        raise LostError(_reason(error)) from error
+        raise LostError(reason_of(error)) from error
     for answer in answers:
         if answer is not None and answer.error is not None:
             raise answer.error
@@ -187,34 +233,55 @@ def ask(client: Client, calls: Sequence[Call]) -> tuple[list[Any], int]:
     return [again[number] if answer is None else answer.value for number, answer in enumerate(answers)], workers
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Why work was cancelled, in one line and without naming tasks."""
     reason = getattr(error, "reason", None)
     text = str(reason).replace("-", " ") if reason else str(error)
     return next(iter(text.splitlines()), type(error).__name__)
 
 
-def _wait(client: Client, coroutine: Coroutine[Any, Any, T]) -> T:
+class Patience:
+    """How long nobody has worked for a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lost_since: float | None = None
+
+    def check(self) -> None:
+        """Look whether there are workers; to be called again and again while one waits.
+
+        Raises
+        ------
+        LostError
+            There have been none for too long.
+        """
+        workers = count_workers(self._client)
+        if workers:
+            self._lost_since = None
+            return
+        self._lost_since = self._lost_since or monotonic()
+        if monotonic() - self._lost_since > PATIENCE_SECONDS:
+            raise LostError("it has no workers" if workers == 0 else "it does not answer")
+
+
+def wait_for(client: Client, coroutine: Coroutine[Any, Any, T]) -> T:
     """Wait for what a client brings, for as long as somebody works on it."""
     waiting = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
-    lost_since = None
+    patience = Patience(client)
     while True:
         try:
             return waiting.result(timeout=ANSWER_SECONDS)
         except TimeoutError:
             if waiting.done():
                 raise
-        workers = count_workers(client)
-        if workers:
-            lost_since = None
-            continue
-        lost_since = lost_since or monotonic()
-        if monotonic() - lost_since > PATIENCE_SECONDS:
+        try:
+            patience.check()
+        except LostError:
             waiting.cancel()
-            raise LostError("it has no workers" if workers == 0 else "it does not answer")
+            raise
 
 
-def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> LocalCluster:
+def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop, *, dashboard: bool) -> LocalCluster:
     from dask import config
     from distributed import LocalCluster, SpecCluster
     from distributed.scheduler import DEFAULT_EXTENSIONS as SCHEDULER_EXTENSIONS
@@ -222,15 +289,15 @@ def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop) -> Loca
 
     logger.info("starting a local cluster of %d workers", workers)
     forked = {"distributed.worker.multiprocessing-method": "forkserver"} if start_fork_server() else {}
-    with config.set({**_SHORT_LOGS, **forked}):
+    with config.set({**_SHORT_LOGS, **_NO_PAUSE, **forked}):
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host=LOOPBACK,
             dashboard_address=f"{LOOPBACK}:0",
             memory_limit="auto" if memory_limit is None else memory_limit,
-            # The pages for people would cost every start half a second.
-            scheduler_kwargs={"extensions": _without_spans(SCHEDULER_EXTENSIONS), "dashboard": False},
+            # The pages for people cost half a second.
+            scheduler_kwargs={"extensions": _without_spans(SCHEDULER_EXTENSIONS), "dashboard": dashboard},
             extensions=_without_spans(WORKER_EXTENSIONS),
             loop=loop,
         )

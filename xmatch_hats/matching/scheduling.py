@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +14,8 @@ from xmatch_hats.errors import SystemFailure, UsageError
 from xmatch_hats.matching import clusters
 from xmatch_hats.matching.calls import Call
 from xmatch_hats.matching.clusters import Connection, LostError
-from xmatch_hats.matching.tls import TlsFiles
+from xmatch_hats.matching.streaming import DaskStream, Stream, ThreadStream
+from xmatch_hats.matching.tls import TlsFiles, check_address
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 """How long a scheduler may take to answer and to have a worker."""
-
-_ADDRESS = re.compile(r"([a-z]+://)?[^\s/]+:[0-9]{1,5}")
 
 
 class Scheduler:
@@ -50,6 +48,8 @@ class Scheduler:
         no limit, and other clusters their own.
     tls : TlsFiles, optional
         For an address that begins with ``tls://``.
+    dashboard : bool, optional
+        Whether a cluster of our own shows Dask's pages for people; they take half a second to start.
 
     Raises
     ------
@@ -68,6 +68,7 @@ class Scheduler:
         *,
         memory_limit: int | None = None,
         tls: TlsFiles | None = None,
+        dashboard: bool = False,
     ) -> None:
         if sum(given is not None for given in (client, address, workers)) > 1:
             raise UsageError("give only one of a Dask client, a scheduler address and a number of workers")
@@ -76,11 +77,12 @@ class Scheduler:
         if workers is not None and workers < 0:
             raise UsageError(f"the number of workers must be at least 0, not {workers}", value=workers)
         _check_memory(memory_limit, own=client is None and address is None)
-        _check_address(address, tls)
+        check_address(address, tls)
         self._given = client
         self._address = address
         self._workers = workers
         self._memory_limit = memory_limit
+        self._dashboard = dashboard
         self._security = None if tls is None else tls.security()
         self._lock = RLock()
         self._connection: Connection | None = None
@@ -98,6 +100,13 @@ class Scheduler:
         if self._workers == 0:
             return "threads of this process"
         return f"a cluster of {self._number_of_workers()} workers on this machine"
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of Dask's dashboard; None where there is none, or nothing is connected."""
+        connection = self._connection
+        client = self._given if connection is None else connection.client
+        return None if client is None else clusters.dashboard_of(client)
 
     def connect(self) -> None:
         """Start or reach what graphs will run on, now rather than with the first one.
@@ -173,6 +182,37 @@ class Scheduler:
         with self._telling(client):
             values, self._homes = clusters.ask(client, calls)
         return values
+
+    @contextmanager
+    def stream(self, name: str = "xmatch-call") -> Iterator[Stream]:
+        """Open a stream of calls, for work that takes hours; what is left of it at the end is given up.
+
+        Parameters
+        ----------
+        name : str, optional
+            What the calls are named on Dask's dashboard.
+
+        Returns
+        -------
+        Stream
+            A context manager gives it. A call whose worker dies is made again by another one; which calls killed their
+            workers again and again, it tells.
+
+        Raises
+        ------
+        SystemFailure
+            As by `run`, from inside of the block.
+        UsageError
+            It has been closed.
+        """
+        self._require_open()
+        if self._workers == 0:
+            with closing(ThreadStream(_number_of_cores())) as stream:
+                yield stream
+            return
+        client = self._connected()
+        with self._telling(client), closing(DaskStream(client, name)) as stream:
+            yield stream
 
     def homes(self) -> int:
         """Number of workers that calls may name as their homes.
@@ -279,7 +319,9 @@ class Scheduler:
 
     def _new_cluster(self) -> Connection:
         try:
-            return Connection.to_own_cluster(self._number_of_workers(), self._memory_limit, CONNECT_SECONDS)
+            return Connection.to_own_cluster(
+                self._number_of_workers(), self._memory_limit, CONNECT_SECONDS, dashboard=self._dashboard
+            )
         except (OSError, RuntimeError) as error:
             # Each worker imports the script that started it, and would start a cluster of its own there.
             raise self._failure(
@@ -338,23 +380,3 @@ def _check_memory(memory_limit: int | None, *, own: bool) -> None:
         )
     if memory_limit <= 0:
         raise UsageError(f"a worker's memory must be above 0 bytes, not {memory_limit}", value=memory_limit)
-
-
-def _check_address(address: str | None, tls: TlsFiles | None) -> None:
-    if address is not None and not _ADDRESS.fullmatch(address):
-        raise UsageError(
-            f"{address!r} is not the address of a Dask scheduler", hint="write tcp://HOST:PORT", value=address
-        )
-    is_encrypted = address is not None and address.startswith(("tls://", "wss://"))
-    if tls is not None and not is_encrypted:
-        raise UsageError(
-            "TLS files are for a scheduler whose address begins with tls://", place=address, hint="leave them out"
-        )
-    if is_encrypted and tls is None:
-        from dask import config
-
-        # Dask's own configuration may name them.
-        if not config.get("distributed.comm.tls.ca-file", None):
-            raise UsageError(
-                "a scheduler with TLS needs the files of an authority, a certificate and a key", place=address
-            )

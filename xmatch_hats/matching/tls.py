@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmatch_hats.errors import ConfigError
+from xmatch_hats.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from distributed import Security
+
+_ADDRESS = re.compile(r"([a-z]+://)?[^\s/]+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,30 @@ class TlsFiles:
 
 def _no_passphrase() -> str:
     return ""
+
+
+def check_address(address: str | None, tls: TlsFiles | None) -> None:
+    """Check the address of a scheduler, and that the files of a certificate go with it.
+
+    Raises
+    ------
+    UsageError
+        It is none, is encrypted and has no files, or has files and is not encrypted.
+    """
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise UsageError(
+            f"{address!r} is not the address of a Dask scheduler", hint="write tcp://HOST:PORT", value=address
+        )
+    is_encrypted = address is not None and address.startswith(("tls://", "wss://"))
+    if tls is not None and not is_encrypted:
+        raise UsageError(
+            "TLS files are for a scheduler whose address begins with tls://", place=address, hint="leave them out"
+        )
+    if is_encrypted and tls is None:
+        from dask import config
+
+        # Dask's own configuration may name them.
+        if not config.get("distributed.comm.tls.ca-file", None):
+            raise UsageError(
+                "a scheduler with TLS needs the files of an authority, a certificate and a key", place=address
+            )
