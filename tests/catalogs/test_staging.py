@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from xmatch_hats.catalogs.staging import RECIPE, Staging, leftover_names, staging_folder
@@ -46,12 +48,33 @@ def test_a_torn_recipe_starts_clean(tmp_path, content):
     assert "starting clean" in said[-1]
 
 
-def test_an_existing_output_is_refused_and_litter_removed(tmp_path):
+def test_an_existing_output_is_refused_and_unfinished_work_of_its_name_stays(tmp_path):
     said = []
     work(tmp_path / "c", {}, said)
     (tmp_path / "c").mkdir()
     with pytest.raises(CatalogError, match="exists already"):
         work(tmp_path / "c", {}, said)
+    (tmp_path / "c").rmdir()
+    assert work(tmp_path / "c", {}, said) == (True, ["copy", "lock", RECIPE])
+
+
+def test_what_a_kill_after_publishing_leaves_is_removed(tmp_path):
+    said = []
+    folder = staging_folder(tmp_path / "c")
+    with Staging(tmp_path / "c", {}, said.append) as staging:
+        staging.path("copy").mkdir()
+        staging.publish(staging.path("copy"))
+        shutil.copytree(folder, tmp_path / "left")
+    shutil.move(tmp_path / "left", folder)
+    with pytest.raises(CatalogError, match="exists already"):
+        work(tmp_path / "c", {}, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_refusal_leaves_nothing(tmp_path):
+    (tmp_path / "c").mkdir()
+    with pytest.raises(CatalogError, match="exists already"):
+        work(tmp_path / "c", {}, [])
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 

@@ -7,6 +7,7 @@ it stopped, any other one starts clean.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".importing"
 RECIPE = "recipe.json"
+REPLACED = "replaced"
+"""What the output takes the place of, for the moment between two renames."""
+PUBLISHED = "published"
+"""Tells which folder was published from here."""
 
 
 class Staging:
@@ -41,12 +46,23 @@ class Staging:
         Told, in one sentence, whether the work resumes or starts clean.
     work : str, optional
         What is done, one word for people and for the name of the folder.
+    replaces : bool, optional
+        Whether `out` may exist: what is published then takes its place.
     """
 
-    def __init__(self, out: Path, recipe: dict[str, Any], say: Callable[[str], None], work: str = "import") -> None:
+    def __init__(
+        self,
+        out: Path,
+        recipe: dict[str, Any],
+        say: Callable[[str], None],
+        work: str = "import",
+        *,
+        replaces: bool = False,
+    ) -> None:
         self.out = out
         self.folder = out.parent / f".{out.name}.{work}ing"
         self._work = work
+        self._replaces = replaces
         self.resumed = False
         self._recipe = recipe
         self._say = say
@@ -60,10 +76,10 @@ class Staging:
             raise CatalogError(f"cannot be written to: {error.strerror}", place=self.out.parent) from error
         self._acquire()
         try:
-            _refuse_existing(self.out)
+            self._refuse_existing()
         except CatalogError:
-            # Killed after publishing, an import leaves its folder behind; nobody needs it any more.
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self._is_litter():
+                shutil.rmtree(self.folder, ignore_errors=True)
             self._lock.release()
             raise
         try:
@@ -83,6 +99,10 @@ class Staging:
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""
         return self.folder.joinpath(*parts)
+
+    def own(self, *parts: str) -> Path:
+        """A path that work of another recipe never had: workers that a killed run has left behind may still write."""
+        return recipe_folder(self.folder, self._recipe).joinpath(*parts)
 
     def clear(self) -> None:
         """Forget all work done so far, and begin anew."""
@@ -108,13 +128,34 @@ class Staging:
             Something has appeared under the final name meanwhile.
         """
         sync_tree(built)
-        _refuse_existing(self.out)
+        self._refuse_existing()
         try:
+            self.path(PUBLISHED).write_text(str(built.stat().st_ino), encoding="utf-8")
+            if self._replaces and self.out.exists():
+                # Killed between the two renames, there is none until the work is taken up, and is done at once.
+                shutil.rmtree(self.path(REPLACED), ignore_errors=True)
+                self.out.rename(self.path(REPLACED))
             built.rename(self.out)
         except OSError as error:
             raise CatalogError(f"cannot be published: {error.strerror}", place=self.out) from error
         _sync(self.out.parent)
         self._published = True
+
+    def _is_litter(self) -> bool:
+        """Whether nobody needs the folder: nothing was begun in it, or killed after publishing it was left behind.
+
+        Anything else under the final name is not from here, and the work of hours may be waiting for its going.
+        """
+        if not self.path(RECIPE).exists():
+            return True
+        try:
+            return self.path(PUBLISHED).read_text(encoding="utf-8") == str(self.out.stat().st_ino)
+        except OSError:
+            return False
+
+    def _refuse_existing(self) -> None:
+        if not self._replaces:
+            refuse_existing(self.out)
 
     def _acquire(self) -> None:
         try:
@@ -182,6 +223,19 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _refuse_existing(out: Path) -> None:
+def recipe_folder(folder: Path, recipe: dict[str, Any]) -> Path:
+    """Folder, within a staging folder, of the work that workers do after a recipe."""
+    text = json.dumps(recipe, sort_keys=True)
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def refuse_existing(out: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises
+    ------
+    CatalogError
+        There is.
+    """
     if out.exists() or out.is_symlink():
         raise CatalogError("exists already", place=out, hint="choose another --out, or remove it first")
