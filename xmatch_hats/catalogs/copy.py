@@ -142,6 +142,8 @@ class LocalCopy:
                 column = pq.read_table(path, columns=[HEALPIX_COLUMN], partitioning=None).column(0)
             except (pa.ArrowException, OSError) as error:
                 raise PartitionReadError(f"cannot be read: {error}", place=path) from error
+            if column.null_count:
+                raise PartitionReadError(f"holds rows without a {HEALPIX_COLUMN}, by which rows are found", place=path)
             yield column.cast(pa.int64()).to_numpy()
 
     def column_names(self, names: Sequence[str] | None) -> list[str]:

@@ -6,6 +6,7 @@ only the partitions that the region's *outer* cells touch, and keeps the rows th
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,10 @@ class Region(ABC):
     @abstractmethod
     def __str__(self) -> str:
         """Give the region as the command line takes it."""
+
+    def identity(self) -> str:
+        """Tell it from every other region: hexadecimal, or its numbers in full."""
+        return repr(self)
 
     @abstractmethod
     def coverage(self) -> Coverage:
@@ -275,6 +280,10 @@ class MocRegion(Region):
 
     def __str__(self) -> str:
         return f"moc {self.path}"
+
+    def identity(self) -> str:
+        """Checksum of its cells."""
+        return hashlib.sha256(self.map.ranges.tobytes()).hexdigest()
 
     def coverage(self) -> Coverage:
         """All cells of the map."""

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from tests.copies import make_copy
 from tests.matching.skies import rough_sky
 from tests.oracle import brute_force
-from xmatch_hats.bulk.write import write_metadata, write_partition
+from xmatch_hats.bulk.catalogs.metadata import write_table
+from xmatch_hats.bulk.catalogs.write import TableWriter
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.layout import partition_path
 from xmatch_hats.healpix import cells_of
@@ -70,18 +71,13 @@ def write_plain(frame: pd.DataFrame, path: Path, order: int) -> None:
     table = pa.Table.from_pandas(frame.assign(_healpix_29=index), preserve_index=False)
     table = table.replace_schema_metadata().sort_by("_healpix_29")
     pixels = table["_healpix_29"].to_numpy() >> 2 * (29 - order)
-    written = [
-        write_partition(
-            table.filter(pixels == pixel),
-            partition_path(path, (order, int(pixel))),
-            (order, int(pixel)),
-            8,
-            path.parent,
-        )
-        for pixel in np.unique(pixels)
-    ]
+    written = []
+    for pixel in np.unique(pixels).tolist():
+        writer = TableWriter(partition_path(path, (order, pixel)), table.schema, path.parent / "scratch")
+        writer.add(table.filter(pixels == pixel))
+        written.append({"partition": (order, pixel), "rows": writer.close().rows})
     names = {"catalog_name": path.name, "catalog_type": "object", "ra_column": "ra", "dec_column": "dec"}
-    write_metadata(path, written, table.schema, 8, names)
+    write_table(path, written, table.schema, {**names, "hats_max_rows": max(part["rows"] for part in written)})
 
 
 def main_table(path: Path) -> Path:
@@ -96,3 +92,12 @@ def read_rows(path: Path) -> pa.Table:
     if not files:
         return copy.schema.empty_table()
     return pa.concat_tables([pq.read_table(file, partitioning=None) for file in files])
+
+
+def count_rows(path: Path) -> int:
+    """Let a catalogue's properties tell the rows that its files now have."""
+    copy = LocalCopy.open(path)
+    rows = sum(pq.read_metadata(copy.partition_file(partition)).num_rows for partition in copy.partitions)
+    properties = copy.main_path / "hats.properties"
+    properties.write_text(properties.read_text().replace(f"hats_nrows={copy.total_rows}", f"hats_nrows={rows}"))
+    return rows

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from xmatch_hats.bulk.catalogs.where import Condition
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
@@ -39,9 +40,17 @@ class Side:
     partitions: PartitionIndex
     margins: frozenset[Partition]
     """Partitions that have a file in the margin cache."""
+    where: Condition | None = None
+    """Which rows count."""
 
     @classmethod
-    def of(cls, copy: LocalCopy, columns: Sequence[str], margin_path: Path | None = None) -> Side:
+    def of(
+        cls,
+        copy: LocalCopy,
+        columns: Sequence[str],
+        margin_path: Path | None = None,
+        where: Condition | None = None,
+    ) -> Side:
         """Describe a copy, with its margin cache where that is to serve.
 
         Raises
@@ -49,8 +58,9 @@ class Side:
         CatalogError
             The list of the margin's partitions cannot be read.
         """
-        needed = (HEALPIX_COLUMN, copy.ra_column, copy.dec_column, *([copy.id_column] if copy.id_column else []))
-        fields = [copy.schema.field(name) for name in dict.fromkeys((*needed, *columns))]
+        needed = [HEALPIX_COLUMN, copy.ra_column, copy.dec_column, *([copy.id_column] if copy.id_column else [])]
+        needed += where.columns if where else ()
+        fields = [_plain(copy.schema.field(name)) for name in dict.fromkeys((*needed, *columns))]
         return cls(
             path=copy.main_path,
             margin_path=margin_path,
@@ -62,6 +72,7 @@ class Side:
             id=copy.id_column,
             partitions=PartitionIndex.from_pixels(copy.partitions),
             margins=frozenset(layout.read_partitions(margin_path)) if margin_path else frozenset(),
+            where=where,
         )
 
     def file(self, partition: Partition) -> Path:
@@ -129,24 +140,18 @@ def plan_units(left: PartitionIndex, right: PartitionIndex) -> list[Unit]:
     return units
 
 
-def bundle(units: Sequence[Unit], sizes: Sequence[int], most: int) -> list[tuple[Unit, ...]]:
-    """Put neighbouring units together, so that a task is worth sending.
+def _plain(field: pa.Field) -> pa.Field:
+    """A field without Arrow's views of text and bytes, of which Arrow itself takes no rows."""
+    return field.with_type(_plain_type(field.type))
 
-    Parameters
-    ----------
-    units : sequence of Unit
-    sizes : sequence of int
-        What each costs, in any unit.
-    most : int
-        About how many bundles to make.
-    """
-    share = sum(sizes) / most if most else 0
-    bundles: list[list[Unit]] = []
-    filled = float("inf")
-    for unit, size in zip(units, sizes, strict=True):
-        if filled + size / 2 > share:
-            bundles.append([])
-            filled = 0.0
-        bundles[-1].append(unit)
-        filled += size
-    return [tuple(units) for units in bundles]
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_field))
+    if pa.types.is_struct(kind):
+        return pa.struct([_plain(kind.field(number)) for number in range(kind.num_fields)])
+    return kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bulk.skies import Pair, make_pair
+from tests.bulk.catalogs.skies import Pair, make_pair
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmatch_hats.bulk.units import Unit, bundle, plan_units
+from xmatch_hats.bulk.catalogs.units import plan_units
 from xmatch_hats.matching.partitions import PartitionIndex
 
 
@@ -48,20 +47,10 @@ def test_units_hold_what_overlaps(left, right):
     assert len(used) == len(set(used))
 
 
-@pytest.mark.parametrize("most", [1, 3, 7, 100])
-def test_bundles_keep_the_order_and_share_the_work(most):
-    units = [Unit(((5, number),), ()) for number in range(40)]
-    sizes = [1 + number % 5 for number in range(40)]
-    bundles = bundle(units, sizes, most)
-    assert [unit for some in bundles for unit in some] == units
-    assert len(bundles) <= max(most, 1) + 1 or most >= 40
-    assert bundle([], [], most) == []
-
-
 def test_workers_need_not_import_the_heavy_libraries():
     """LSDB alone would take seconds and a third of a gigabyte of each."""
     code = (
-        "import sys, xmatch_hats.bulk.join; "
+        "import sys, xmatch_hats.bulk.catalogs.join; "
         "sys.exit(', '.join({'lsdb', 'hats', 'dask', 'pandas'} & set(sys.modules)) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

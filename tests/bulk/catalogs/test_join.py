@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.bulk.skies import main_table, read_rows
+from tests.bulk.catalogs.skies import count_rows, main_table, read_rows
 from tests.copies import make_copy, patch_table
 from tests.matching.skies import partition_files
 from xmatch_hats.bulk import crossmatch_catalogs
 from xmatch_hats.catalogs.copy import LocalCopy
-from xmatch_hats.errors import PartitionReadError
+from xmatch_hats.errors import CatalogError
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.partitions import PartitionIndex
 
@@ -166,6 +166,7 @@ def test_rows_out_of_order_and_without_a_position(pair, tmp_path):
                 pa.array([np.nan], table.schema.field("dec").type),
             )
             pq.write_table(pa.concat_tables([table, lost]), file, row_group_size=50)
+        count_rows(tmp_path / side)
     crossmatch_catalogs(
         tmp_path / "left", tmp_path / "right", tmp_path / "out", radius_arcsec=8.0, n_neighbors=None, workers=0
     )
@@ -178,7 +179,7 @@ def test_a_margin_that_is_lost_is_no_empty_one(pair, tmp_path):
     shutil.copytree(pair.path("right", "fine"), tmp_path / "right")
     for file in LocalCopy.open(tmp_path / "right").margin_path.rglob("Npix=*.parquet"):
         file.unlink()
-    with pytest.raises(PartitionReadError, match="cannot be read"):
+    with pytest.raises(CatalogError, match=r"could not be done.*cannot be read"):
         crossmatch_catalogs(
             pair.path("left", "fine"), tmp_path / "right", tmp_path / "out", radius_arcsec=1.0, workers=0
         )

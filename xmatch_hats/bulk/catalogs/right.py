@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from xmatch_hats.bulk.partition import Integers, PartitionFile
-from xmatch_hats.bulk.units import Side
+from xmatch_hats.bulk.catalogs.partition import Integers, PartitionFile
+from xmatch_hats.bulk.catalogs.units import Side
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
 from xmatch_hats.healpix import (
     MAX_ORDER,
@@ -64,9 +65,18 @@ class Positions:
         """Return those of some rows."""
         return Positions(self.index[rows], self.ra[rows], self.dec[rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Positions]) -> Positions:
+        """Put some together."""
+        nothing = cls(np.empty(0, np.int64), np.empty(0), np.empty(0))
+        index, ra, dec = (
+            _joined([getattr(part, name) for part in (parts or [nothing])]) for name in ("index", "ra", "dec")
+        )
+        return cls(index, ra, dec)
+
 
 class RightRows:
-    """Rows of one file of the right side.
+    """Rows of one file of the right side that count.
 
     Parameters
     ----------
@@ -80,13 +90,25 @@ class RightRows:
         self._file = file
         self._numbers: Integers | None = None
         """Of the rows in the file; None for all."""
+        names = [HEALPIX_COLUMN, side.ra, side.dec]
+        if ranges is None and side.where is None:
+            self.positions = Positions.of(file.read(names), side)
+            return
         groups = None if ranges is None else file.groups_near(ranges)
-        positions = Positions.of(file.read([HEALPIX_COLUMN, side.ra, side.dec], groups), side)
-        if ranges is not None and groups is not None:
-            inside = np.flatnonzero(in_ranges(positions.index, ranges))
-            self._numbers = file.rows_of(groups)[inside]
-            positions = positions.take(inside)
-        self.positions = positions
+        numbers = np.arange(len(file)) if groups is None else file.rows_of(groups)
+        names = list(dict.fromkeys([*names, *(side.where.columns if side.where else ())]))
+        kept: list[tuple[Positions, Integers]] = []
+        begin = 0
+        for table in file.stream(names, groups):
+            positions = Positions.of(table, side)
+            keep = np.ones(len(table), bool) if ranges is None else in_ranges(positions.index, ranges)
+            if side.where is not None:
+                keep &= side.where.mask(table)
+            inside = np.flatnonzero(keep)
+            kept.append((positions.take(inside), numbers[begin : begin + len(table)][inside]))
+            begin += len(table)
+        self.positions = Positions.joined([positions for positions, _ in kept])
+        self._numbers = _joined([np.empty(0, np.int64), *(rows for _, rows in kept)])
 
     def __len__(self) -> int:
         return len(self.positions.index)
@@ -94,6 +116,10 @@ class RightRows:
     def fetch(self, names: Sequence[str], rows: Integers) -> pa.Table:
         """Read columns of some of the rows, in the order they are given in."""
         return self._file.take(rows if self._numbers is None else self._numbers[rows], names)
+
+    def row_bytes_at_most(self, names: Sequence[str]) -> float:
+        """About what a row of some columns takes, or more."""
+        return self._file.row_bytes_at_most(names)
 
 
 class RightSide:
@@ -110,10 +136,7 @@ class RightSide:
     @cached_property
     def sky(self) -> SortedSky:
         """All rows that have a position, sorted along the sphere."""
-        index, ra, dec = (
-            _joined([getattr(part.positions, name) for part in self._parts]) for name in ("index", "ra", "dec")
-        )
-        positions = Positions(index, ra, dec)
+        positions = Positions.joined([part.positions for part in self._parts])
         rows = positions.valid()
         if rows is not None:
             positions = positions.take(rows)
@@ -131,6 +154,10 @@ class RightSide:
             tables, places = self._fetch([self._id], rows)
             ids = pa.concat_tables(tables)[self._id].take(pa.array(places))
         return tie_keys(ids, self.sky.ra, self.sky.dec)
+
+    def row_bytes_at_most(self) -> float:
+        """About what a row of the asked columns takes, or more."""
+        return max((part.row_bytes_at_most(self._columns) for part in self._parts), default=0.0)
 
     def fetch(self, rows: Integers) -> tuple[list[pa.Table], Integers]:
         """Read the asked columns of some rows.
@@ -156,7 +183,16 @@ class RightSide:
         return tables, places
 
 
-def open_right(stack: ExitStack, side: Side, home: int, left_index: Integers, radius_arcsec: float) -> RightSide:
+def open_right(
+    stack: ExitStack,
+    side: Side,
+    home: int,
+    left_index: Integers,
+    radius_arcsec: float,
+    *,
+    near: Integers | None = None,
+    read_bytes: int = 1 << 30,
+) -> RightSide:
     """Gather the rows within reach of a stretch of the left side.
 
     Parameters
@@ -170,24 +206,28 @@ def open_right(stack: ExitStack, side: Side, home: int, left_index: Integers, ra
         Spatial indexes of the stretch.
     radius_arcsec : float
         Padded.
+    near : ndarray of int64, shape (m, 2), optional
+        Ranges of spatial indexes that hold all within reach, where that is not most of the partition.
+    read_bytes : int, optional
+        Rows decoded at once take no more, about.
 
     Raises
     ------
     PartitionReadError
         A partition cannot be read, or its margin, which is listed, is missing.
     """
+
+    def opened(path: Path) -> PartitionFile:
+        return stack.enter_context(PartitionFile(path, side.schema, read_bytes))
+
     files: list[tuple[PartitionFile, Integers | None]] = []
-    margin = None
     if home >= 0:
         partition = side.partitions.pixels[home]
-        files.append((stack.enter_context(PartitionFile(side.file(partition), side.schema)), None))
         margin = side.margin_file(partition)
-        if margin is not None:
-            files.append((stack.enter_context(PartitionFile(margin, side.schema)), None))
+        files += [(opened(path), near) for path in (side.file(partition), margin) if path is not None]
     if home < 0 or side.margin_path is None:
         for other, ranges in beyond(left_index, home, side.partitions, radius_arcsec):
-            path = side.file(side.partitions.pixels[other])
-            files.append((stack.enter_context(PartitionFile(path, side.schema)), ranges))
+            files.append((opened(side.file(side.partitions.pixels[other])), ranges))
     return RightSide([RightRows(file, side, ranges) for file, ranges in files], side)
 
 

@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from tests.bulk.skies import main_table, read_rows
+from tests.bulk.catalogs.skies import main_table, read_rows
 from tests.copies import make_copy, sky_table
 from tests.folders import contents
 from tests.matching.skies import partition_files
-from xmatch_hats.bulk import crossmatch_catalogs, join, run
+from xmatch_hats.bulk import crossmatch_catalogs
+from xmatch_hats.bulk.runs.watch import Listener, read_log
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.verify import verify_copy
-from xmatch_hats.errors import CatalogError, CatalogNotFoundError, PartitionReadError, RadiusError, UsageError
-from xmatch_hats.matching.scheduling import Scheduler
+from xmatch_hats.errors import CatalogError, CatalogNotFoundError, RadiusError, UsageError
+from xmatch_hats.matching.streaming import Ended, Stream
+
+
+class Backwards(Stream):
+    """Calls go through bytes, and end in the order that it likes."""
+
+    def __init__(self, slots):
+        super().__init__()
+        self._slots, self._waiting = slots, []
+
+    def slots(self):
+        return self._slots
+
+    def submit(self, function, *arguments):
+        self._waiting.append((self._count, pickle.dumps((function, arguments))))
+        self._count += 1
+        return self._count - 1
+
+    def wait(self):
+        number, call = self._waiting.pop()
+        function, arguments = pickle.loads(call)
+        return [Ended(number, pickle.loads(pickle.dumps(function(*arguments))))]
+
+    def close(self):
+        self._waiting.clear()
 
 
 class Elsewhere:
-    """A scheduler whose tasks go through bytes, in the order it likes."""
+    """A scheduler of so many workers."""
 
-    def __init__(self, homes):
-        self._homes = homes
-        self.tasks = 0
+    place, dashboard = "elsewhere", None
 
-    def homes(self):
-        return self._homes
+    def __init__(self, slots):
+        self._slots = slots
 
-    def run(self, graph, keys):
-        self.tasks += len(keys)
-        found = {}
-        for key in reversed(keys):
-            function, *arguments = pickle.loads(pickle.dumps(graph[key]))
-            found[key] = pickle.loads(pickle.dumps(function(*arguments)))
-        return [found[key] for key in keys]
+    def connect(self):
+        pass
+
+    @contextmanager
+    def stream(self, name):
+        with closing(Backwards(self._slots)) as stream:
+            yield stream
 
 
 @pytest.fixture
@@ -46,19 +71,15 @@ def sides(pair):
 
 
 def data_of(folder):
-    """Bytes of every file, but of the properties, which tell the time."""
-    return {name: data for name, data in contents(folder).items() if not name.endswith("properties")}
+    """Bytes of every file, but of those that tell when and where they were made."""
+    told = ("properties", "run.log.jsonl", "xmatch_hats.json")
+    return {name: data for name, data in contents(folder).items() if not name.endswith(told)}
 
 
 def test_the_number_of_workers_changes_no_byte(sides, tmp_path):
-    tasks = []
-    for homes in (1, 3):
-        scheduler = Elsewhere(homes)
-        crossmatch_catalogs(*sides, tmp_path / str(homes), radius_arcsec=5.0, scheduler=scheduler)
-        tasks.append(scheduler.tasks)
-    assert tasks[0] < tasks[1]
-    with Scheduler(workers=0) as threads:
-        crossmatch_catalogs(*sides, tmp_path / "threads", radius_arcsec=5.0, scheduler=threads)
+    for slots in (1, 3):
+        crossmatch_catalogs(*sides, tmp_path / str(slots), radius_arcsec=5.0, scheduler=Elsewhere(slots))
+    crossmatch_catalogs(*sides, tmp_path / "threads", radius_arcsec=5.0, workers=0)
     first = data_of(tmp_path / "1")
     assert first == data_of(tmp_path / "3") == data_of(tmp_path / "threads")
     assert len(first) > 10
@@ -147,51 +168,65 @@ def test_two_calls_on_one_output_refuse_each_other(sides, tmp_path):
         crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
 
 
-def test_an_interrupted_call_is_taken_up(sides, tmp_path, monkeypatch):
-    """What was finished is not done again, and the result is as if nothing had happened."""
-    crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=5.0, scheduler=Elsewhere(1))
-    joined = []
+class Stopped(Listener):
+    """Stops a call when so many units of a stage are done."""
 
-    def join_some(unit, plan):
-        if len(joined) == 5:
+    def __init__(self, stage, done):
+        self._stage, self._done = stage, done
+
+    def show(self, stage, progress):
+        if (stage, progress.done) == (self._stage, self._done):
             raise KeyboardInterrupt
-        joined.append(unit)
-        return original(unit, plan)
 
-    original = join.join_unit
-    with monkeypatch.context() as patch:
-        patch.setattr(join, "join_unit", join_some)
-        with pytest.raises(KeyboardInterrupt):
-            crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, scheduler=Elsewhere(1))
+
+@pytest.mark.parametrize("stop", [("matching", 5), ("margins", 3)], ids=lambda stop: stop[0])
+def test_an_interrupted_call_is_taken_up(sides, tmp_path, stop):
+    """What was finished is not done again, and the result is as if nothing had happened."""
+    whole = crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=5.0, workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        crossmatch_catalogs(
+            *sides, tmp_path / "out", radius_arcsec=5.0, scheduler=Elsewhere(1), listener=Stopped(*stop)
+        )
     assert not (tmp_path / "out").exists()
+    (tmp_path / ".out.matching" / "scratch").mkdir(exist_ok=True)
     (tmp_path / ".out.matching" / "scratch" / "half").write_bytes(b"PAR1")
-    again = []
-    monkeypatch.setattr(join, "join_unit", lambda unit, plan: again.append(unit) or original(unit, plan))
     result = crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, scheduler=Elsewhere(1))
-    assert not set(again) & set(joined)
+    assert result.units_skipped >= 5
+    assert replace(result, path=whole.path, units_skipped=0) == whole
     assert data_of(tmp_path / "out") == data_of(tmp_path / "whole")
-    assert result.left_rows == LocalCopy.open(sides[0]).total_rows
     assert not (tmp_path / ".out.matching").exists()
+    log = read_log(tmp_path / "out" / "run.log.jsonl")
+    done = [event["task"] for event in log if event["event"] == "done"]
+    assert len(done) == len(set(done))
 
 
-def test_other_arguments_start_clean(sides, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "write_metadata", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=9.0, n_neighbors=None, workers=0)
-    crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
+def test_other_arguments_start_clean(sides, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        crossmatch_catalogs(
+            *sides, tmp_path / "out", radius_arcsec=9.0, n_neighbors=None, workers=0, listener=Stopped("margins", 1)
+        )
+    result = crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=1.0, workers=0)
+    assert result.units_skipped == 0
     crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=1.0, workers=0)
     assert data_of(tmp_path / "out") == data_of(tmp_path / "whole")
 
 
-def test_a_partition_exchanged_after_a_kill_starts_clean(sides, tmp_path, monkeypatch):
+def test_an_output_that_exists_does_not_cost_unfinished_work(sides, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, workers=0, listener=Stopped("matching", 30))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CatalogError, match="exists already"):
+        crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, workers=0)
+    (tmp_path / "out").rmdir()
+    assert crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, workers=0).units_skipped >= 30
+
+
+def test_a_partition_exchanged_after_a_kill_starts_clean(sides, tmp_path):
     """Nothing but its file tells that it holds other rows; old and new ones must not end in one answer."""
     left, right = tmp_path / "left", sides[1]
     shutil.copytree(sides[0], left)
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "write_metadata", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            crossmatch_catalogs(left, right, tmp_path / "out", radius_arcsec=5.0, workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        crossmatch_catalogs(left, right, tmp_path / "out", radius_arcsec=5.0, workers=0, listener=Stopped("margins", 1))
     for file in partition_files(left):
         table = pq.read_table(file, partitioning=None)
         place = table.column_names.index("oid")
@@ -209,7 +244,7 @@ def test_rows_without_an_index_are_not_called_unmatched(sides, tmp_path, side):
         table = pq.read_table(file, partitioning=None)
         place = table.column_names.index("_healpix_29")
         pq.write_table(table.set_column(place, "_healpix_29", pa.nulls(len(table), pa.int64())), file)
-    with pytest.raises(PartitionReadError, match="without a _healpix_29"):
+    with pytest.raises(CatalogError, match="without a _healpix_29"):
         crossmatch_catalogs(*paths, tmp_path / "out", radius_arcsec=1.0, join="left", workers=0)
 
 
@@ -218,7 +253,7 @@ def test_a_broken_partition_stops_the_call(sides, tmp_path):
     shutil.copytree(main_table(right), tmp_path / "right")
     file = partition_files(tmp_path / "right")[0]
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(PartitionReadError, match=file.name):
+    with pytest.raises(CatalogError, match=file.name):
         crossmatch_catalogs(left, tmp_path / "right", tmp_path / "out", radius_arcsec=1.0, workers=0)
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,1 @@
+"""Catalogue against catalogue: two HATS catalogues in, a third one out."""
