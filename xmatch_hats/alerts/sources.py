@@ -14,12 +14,12 @@ import logging
 import os
 import stat
 import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, member_bytes, next_member, require_size
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.names import is_hidden, safe_name
 from xmatch_hats.errors import PacketError, UsageError, XmatchError
@@ -28,10 +28,7 @@ logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 OTHER_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tbz", ".tbz2", ".txz", ".7z")
-_TAR_FAULTS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError)
 _SKIP_BYTES = 1 << 20
-_HEADER_BYTES = 1 << 20
-"""What may be read to come to the next member: its header, with extensions that hold its name, times and the like."""
 _LATEST = (1 << 33) - 1
 """The latest moment that a tar header can tell without an extension, in seconds since 1970."""
 
@@ -118,7 +115,7 @@ class PacketSources:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 size = os.fstat(file).st_size
-                self._check_size(size)
+                require_size(size, self._max_bytes)
                 return _read_all(file, size)
             finally:
                 os.close(file)
@@ -129,108 +126,43 @@ class PacketSources:
         members = 0
         try:
             with _open_stream(path) as file:
-                stream = _ForwardStream(file)
+                stream = ForwardStream(file)
                 with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
-                    while (member := _next_member(tar, stream)) is not None:
+                    while (member := next_member(tar, stream)) is not None:
                         members += 1
                         if member.isreg() and not is_hidden(member.name):
-                            yield self._member(path, tar, member, stream, prefix)
+                            yield tar_packet(path, tar, member, stream, prefix, self._max_bytes)
                         elif not member.isdir():
                             self._skip(f"{path}::{member.name}")
                 stream.require_end()
-        except _TAR_FAULTS as error:
+        except TAR_FAULTS as error:
             reason = f"is damaged after {members} members, what follows is lost: {error or type(error).__name__}"
             yield RawPacket(name, path, modified, _raiser(reason))
-
-    def _member(
-        self, path: str, tar: tarfile.TarFile, member: tarfile.TarInfo, stream: _ForwardStream, prefix: str
-    ) -> RawPacket:
-        def read() -> bytes:
-            self._check_size(member.size)
-            stream.allowance = member.size
-            try:
-                if member.issparse():
-                    file = tar.extractfile(member)
-                    return b"" if file is None else file.read()
-                # The library's way would copy it twice more.
-                stream.seek(member.offset_data)
-                data = stream.read(member.size)
-                if len(data) < member.size:
-                    raise tarfile.ReadError("unexpected end of data")
-                return data
-            except _TAR_FAULTS as error:
-                raise PacketError(f"cannot be read from its archive: {error or type(error).__name__}") from error
-
-        source = f"{path}::{member.name}".encode("utf-8", "replace").decode()
-        return RawPacket(prefix + safe_name(member.name), source, _moment(member.mtime), read)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise PacketError(f"has {size} bytes; at most {self._max_bytes} are read")
 
     def _skip(self, source: str) -> None:
         self.skipped += 1
         logger.info("passed over, not a regular visible file: %r", source)
 
 
-class _ForwardStream:
-    """A stream that only goes forward, as the tar library wants to read it, and never gives more than it may.
+def tar_packet(
+    place: str, tar: tarfile.TarFile, member: tarfile.TarInfo, stream: ForwardStream, prefix: str, max_bytes: int
+) -> RawPacket:
+    """Make a packet of the member of an archive that was met last.
 
-    The library reads extended headers, of any size and in any number that the archive claims, into memory.
+    Parameters
+    ----------
+    place : str
+        The archive, for people.
+    tar, member, stream
+        What `next_member` was given, and gave.
+    prefix : str
+        Goes before its name.
+    max_bytes : int
+        Size of the largest packet that is read into memory.
     """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._position = 0
-        self._last = b""
-        self.allowance = _HEADER_BYTES
-        """Bytes that may be read until it is set anew."""
-
-    def read(self, size: int) -> bytes:
-        if size < 0:
-            # The library takes such numbers from archives; to a file they mean all that is left of it.
-            raise tarfile.ReadError("claims a negative number of bytes")
-        self.allowance -= size
-        if self.allowance < 0:
-            raise tarfile.ReadError("claims more bytes than a header or a member may have")
-        return self._take(size)
-
-    def _take(self, size: int) -> bytes:
-        self._last = self._file.read(size)
-        self._position += len(self._last)
-        return self._last
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, position: int) -> int:
-        if position < self._position:
-            raise tarfile.ReadError("a member lies before the one that precedes it")
-        while self._position < position:
-            if not self._take(min(_SKIP_BYTES, position - self._position)):
-                raise tarfile.ReadError("ends in the middle of a member")
-        return self._position
-
-    def require_end(self) -> None:
-        """Tell a good end, an empty block and nothing after it, from what the library takes for the end too.
-
-        Those are bytes that are no header, and an end mark with another archive behind it. Reading on to the last byte
-        also has a compressed archive's checksum compared.
-        """
-        if len(self._last) != tarfile.BLOCKSIZE or self._last.strip(b"\0"):
-            raise tarfile.ReadError("has no end mark where it stops")
-        while piece := self._take(_SKIP_BYTES):
-            if piece.strip(b"\0"):
-                raise tarfile.ReadError("holds more behind its end mark")
-
-
-def _next_member(tar: Any, stream: _ForwardStream) -> tarfile.TarInfo | None:
-    # The library keeps every member it has met, a kilobyte each, and all that is said of the members to come.
-    tar.members.clear()
-    tar.pax_headers.clear()
-    stream.allowance = _HEADER_BYTES
-    member: tarfile.TarInfo | None = tar.next()
-    return member
+    source = f"{place}::{member.name}".encode("utf-8", "replace").decode()
+    name = prefix + safe_name(member.name)
+    return RawPacket(name, source, _moment(member.mtime), lambda: member_bytes(tar, member, stream, max_bytes))
 
 
 def _require_readable(path: Path) -> None:

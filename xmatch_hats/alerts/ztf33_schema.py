@@ -53,6 +53,13 @@ def _fields(text: str) -> list[dict[str, Any]]:
     return fields
 
 
+CANDIDATE_FIELDS: dict[str, str] = {
+    field["name"]: field["type"] if isinstance(field["type"], str) else field["type"][0]
+    for field in _fields(_CANDIDATE)
+}
+"""Fields of `candidate`, and their types where they are not null."""
+
+
 def _record(name: str, fields: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "record", "name": f"ztf.alert{name}", "version": "3.3", "fields": fields}
 

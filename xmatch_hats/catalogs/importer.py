@@ -84,6 +84,8 @@ class ImportSettings(TypedDict, total=False):
     """Worker processes; 0 works in this process. Default: by the sources' size."""
     hdu: int | None
     """Which table of FITS files."""
+    plain: bool
+    """Whether to take the tables as they are: without a definition, even where one fits. Default: no."""
     name: str | None
     """Name of a copy without definition. Default: the output folder's."""
     origin: Sequence[SourceRecord] | None
@@ -143,7 +145,11 @@ class _Job:
         self.progress = progress
         self.files = expand_sources(sources)
         self.plan = plan_import(
-            self.files, _definition(settings.get("definition")), settings.get("columns"), hdu=settings.get("hdu")
+            self.files,
+            _definition(settings.get("definition")),
+            settings.get("columns"),
+            hdu=settings.get("hdu"),
+            plain=settings.get("plain", False),
         )
         definition = self.plan.definition
         self.name = definition.name if definition else settings.get("name") or out.name

@@ -17,6 +17,14 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import stamina
 
+from xmatch_hats.catalogs.remote_faults import (
+    WrongLengthError,
+    failures,
+    is_denial,
+    is_transient,
+    reason_of,
+    translated,
+)
 from xmatch_hats.errors import RemoteError, UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +34,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP answers that mean "not now" rather than "no"."""
 CONNECT_SECONDS, SILENCE_SECONDS = 20.0, 60.0
 """A server that does not answer, or says nothing for so long, has failed. There is no bound on a whole transfer."""
+_SKIP_BYTES = 1 << 20
 _PATIENCE = 2
 """Failures of one read that nobody needs to hear of."""
 _NETWORK = frozenset({"http", "https", "s3"})
@@ -64,10 +71,6 @@ class FileState:
     """Bytes."""
     tag: str
     """ETag, else time of last change, else empty."""
-
-
-class _WrongLengthError(OSError):
-    """Not as many bytes as were asked for."""
 
 
 class RemoteStore:
@@ -148,7 +151,7 @@ class RemoteStore:
             size = self._info(path).get("size")
             data: bytes = self._fs.cat_file(path)
             if size is not None and len(data) != size:
-                raise _WrongLengthError(f"{len(data)} bytes came instead of {size}")
+                raise WrongLengthError(f"{len(data)} bytes came instead of {size}")
             return data
 
         return self._tried(relative, attempt)
@@ -161,7 +164,7 @@ class RemoteStore:
         try:
             return self.read(relative)
         except RemoteError as error:
-            if isinstance(error.__cause__, FileNotFoundError) or _is_denial(error.__cause__):
+            if isinstance(error.__cause__, FileNotFoundError) or is_denial(error.__cause__):
                 return None
             raise
 
@@ -177,7 +180,7 @@ class RemoteStore:
         def attempt(path: str) -> bytes:
             data: bytes = self._fs.cat_file(path, start=start, end=end)
             if len(data) != end - start:
-                raise _WrongLengthError(f"{len(data)} bytes came instead of {end - start}")
+                raise WrongLengthError(f"{len(data)} bytes came instead of {end - start}")
             return data
 
         return self._tried(relative, attempt)
@@ -185,6 +188,33 @@ class RemoteStore:
     def gives_ranges(self, relative: str) -> bool:
         """Whether the server gives a part of a file, not the whole, when asked for one; told by a small file."""
         return len(self._tried(relative, lambda path: self._fs.cat_file(path, start=0, end=1))) == 1
+
+    def takes_ranges(self, relative: str) -> bool:
+        """Whether a part of a file can be had by itself, asked without reading any; some http servers give it whole.
+
+        Raises
+        ------
+        RemoteError
+            The server does not answer, or has no such file.
+        """
+        if urlsplit(self.url).scheme not in ("http", "https"):
+            return True
+
+        def attempt(path: str) -> bool:
+            with self._fs.open(path, block_size=0, size=1, headers={"Range": "bytes=0-0"}) as file:
+                return bool(file.r.status == 206)
+
+        return self._tried(relative, attempt)
+
+    def open_stream(self, relative: str, size: int) -> RemoteStream:
+        """Read a file of so many bytes from its beginning, where a server takes no ranges."""
+        return RemoteStream(self, relative, size)
+
+    def _piece(self, relative: str, stream: RemoteStream, size: int) -> bytes:
+        def attempt(path: str) -> bytes:
+            return stream.attempt(self._fs, path, size)
+
+        return self._tried(relative, attempt)
 
     def download(self, relative: str, target: Path, size: int) -> None:
         """Copy a whole file, `size` bytes, without holding it in memory.
@@ -198,7 +228,7 @@ class RemoteStore:
         def attempt(path: str) -> None:
             self._fs.get_file(path, str(target))
             if target.stat().st_size != size:
-                raise _WrongLengthError(f"{target.stat().st_size} bytes came instead of {size}")
+                raise WrongLengthError(f"{target.stat().st_size} bytes came instead of {size}")
 
         self._tried(relative, attempt)
 
@@ -223,14 +253,14 @@ class RemoteStore:
 
     def _tried(self, relative: str, attempt: Callable[[str], T]) -> T:
         path = f"{self._root}/{relative}" if relative else self._root
-        failures = _failures()
+        faults = failures()
         try:
             for trial in self.retry.trials(lambda error: not self.given_up and is_transient(error)):
                 if trial.num > _PATIENCE + 1:
                     _log.warning("%s: attempt %d of %d", self.path(relative), trial.num, self.retry.attempts)
                 with trial:
-                    return _translated(attempt, path)
-        except failures as error:
+                    return translated(attempt, path)
+        except faults as error:
             raise self._explained(relative, error) from error
         raise RemoteError("was not tried", place=self.path(relative))
 
@@ -238,15 +268,62 @@ class RemoteStore:
         place = self.path(relative) if relative else self.url
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             return RemoteError("there is no such file", place=place)
-        if _is_denial(error):
+        if is_denial(error):
             return RemoteError("access is denied", place=place, hint="only public catalogues can be pulled")
         if not is_transient(error):
-            return RemoteError(f"cannot be read: {_reason(error)}", place=place)
+            return RemoteError(f"cannot be read: {reason_of(error)}", place=place)
         return RemoteError(
-            f"cannot be read after {self.retry.attempts} attempts: {_reason(error)}",
+            f"cannot be read after {self.retry.attempts} attempts: {reason_of(error)}",
             place=place,
             hint="run the same command again later: it resumes",
         )
+
+
+class RemoteStream:
+    """A remote file, read forward in one request; where that breaks, another one reads anew what was read before."""
+
+    def __init__(self, store: RemoteStore, relative: str, size: int) -> None:
+        self._store, self._relative, self._size = store, relative, size
+        self._position = 0
+        self._file: Any = None
+
+    def read(self, size: int) -> bytes:
+        """Give the next bytes, at least one but at the end.
+
+        Raises
+        ------
+        RemoteError
+            They cannot be had.
+        """
+        if self._position == self._size:
+            return b""
+        data = self._store._piece(self._relative, self, size)
+        self._position += len(data)
+        return data
+
+    def attempt(self, fs: Any, path: str, size: int) -> bytes:
+        """Read once, in a new request where there is none."""
+        try:
+            if self._file is None:
+                self._file = fs.open(path, block_size=0, size=self._size)
+                while self._file.tell() < self._position:
+                    self._some(min(_SKIP_BYTES, self._position - self._file.tell()))
+            return self._some(size)
+        except Exception:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give up the request."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _some(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        if not data:
+            raise WrongLengthError(f"{self._file.tell()} bytes came instead of {self._size}")
+        return data
 
 
 def _rooted(url: str | os.PathLike[str]) -> tuple[str, UPath]:
@@ -285,51 +362,3 @@ def _options(scheme: str) -> dict[str, Any]:
         config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
         return {"anon": True, "use_listings_cache": False, "config_kwargs": config}
     return {}
-
-
-def _reason(error: Exception) -> str:
-    from aiohttp import ClientResponseError, TooManyRedirects
-
-    if isinstance(error, TooManyRedirects):
-        return "the server redirects from place to place, and to no file"
-    if isinstance(error, ClientResponseError):
-        return f"the server answers {error.status} {error.message}".strip()
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """Everything that the libraries below raise when a read fails."""
-    from aiohttp import ClientError
-    from s3fs.core import HTTPClientError, ParamValidationError
-
-    # fsspec and s3fs raise ValueError for answers that they do not understand.
-    return (OSError, ClientError, HTTPClientError, ParamValidationError, ValueError)
-
-
-def _translated(attempt: Callable[[str], T], path: str) -> T:
-    """Make an attempt; what s3fs forgets to translate becomes the OSError that it makes of the same elsewhere."""
-    from s3fs.core import ClientError
-    from s3fs.errors import translate_boto_error
-
-    try:
-        return attempt(path)
-    except ClientError as error:
-        raise translate_boto_error(error) from error
-
-
-def _is_denial(error: BaseException | None) -> bool:
-    return isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403)
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether a failed read may succeed later: the network's fault, or a server's that is busy."""
-    from aiohttp import ClientError, ClientResponseError, InvalidURL
-    from s3fs.core import HTTPClientError
-
-    if isinstance(error, ClientResponseError):
-        return error.status in TRANSIENT_STATUS
-    if isinstance(error, ClientError):
-        return not isinstance(error, InvalidURL)
-    if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError):
-        return False
-    return isinstance(error, OSError | HTTPClientError)

@@ -164,9 +164,16 @@ def _text_columns(path: Path, definition: Definition) -> dict[str, pa.DataType]:
 
 
 def plan_import(
-    files: Sequence[Path], definition: Definition | None, columns: Columns, *, hdu: int | None = None
+    files: Sequence[Path],
+    definition: Definition | None,
+    columns: Columns,
+    *,
+    hdu: int | None = None,
+    plain: bool = False,
 ) -> ImportPlan:
     """Decide from the first source which definition fits and what the copy's columns are.
+
+    With `plain` none is looked for.
 
     Raises
     ------
@@ -174,7 +181,7 @@ def plan_import(
         A source cannot be read, or lacks a column of the copy.
     """
     path = files[0]
-    definition = definition or find_definition(path, hdu)
+    definition = definition or (None if plain else find_definition(path, hdu))
     asked: tuple[str, ...] | Literal["all"] | None = columns if columns is None or columns == "all" else tuple(columns)
     if definition is None:
         return _plan_without(files, open_source(path, None, hdu), asked, hdu)
