@@ -29,6 +29,11 @@ LONGEST = (
     "step/process/test_whole_path.py",
     "catalogs/test_verify.py",
     "cli/test_run.py",
+    "bulk/catalogs/test_kills.py",
+    "bulk/catalogs/test_run.py",
+    "bulk/alerts/test_kills.py",
+    "bulk/catalogs/test_join.py",
+    "bulk/alerts/test_hardships.py",
 )
 """Files that take longest; those that mostly wait for servers between those that compute."""
 
