@@ -64,6 +64,7 @@ def build(bench: Bench) -> None:
     for copy in (skies.sky_copy(bench.size), skies.fine_copy(bench.size), *curves.catalogs(bench)):
         skies.with_side_copy(copy)
     skies.left_copy(bench.size)
+    skies.left_cut_fine()
     packets.prepare(bench)
     for rows in curves.table_sizes(bench):
         tables.make_tables(rows // 4, rows)

@@ -232,6 +232,15 @@ def left_copy(size: Size) -> LocalCopy:
     return _copy(cache() / size.name / "ztf", lambda out: build_copy(sources, out, name="ztf", side_copy=False))
 
 
+def left_cut_fine() -> LocalCopy:
+    """The left side of the tenth in partitions of 5,000 rows at most, for what a partition costs by itself."""
+    sources = [left_file(number) for number in range(TENTH.fields)]
+    return _copy(
+        cache() / TENTH.name / "ztf_fine",
+        lambda out: build_copy(sources, out, name="ztf", partition_rows=5_000, side_copy=False),
+    )
+
+
 def with_side_copy(copy: LocalCopy) -> LocalCopy:
     """The same copy with a side copy, as an import leaves it; its files are links to those of the bare one."""
     from xmatch_hats.catalogs.side_copy import SideCopy, build_side_copy

@@ -15,6 +15,7 @@ _PLACES = {
     "cold": ("cold", "cold"),
     "partitions": ("partitions", "partitions"),
     "bulk": ("bulk", "bulk"),
+    "scale": ("scale", "scale"),
     "tables": ("tables", "tables"),
     "packets": ("packets", "packets"),
     "kafka": ("kafka", "kafka"),
