@@ -40,10 +40,9 @@ def published(out: Path, packets: Path) -> dict[str, bytes]:
 
 def kill_again_and_again(words, folder: Path, chance: random.Random, kills: int, longest_s: float) -> int:
     """Run a command again and again, and kill it while it works; gives how often it was killed."""
-    ledger = folder / "ledger" / "done"
     hit = 0
     for _ in range(kills):
-        before = len(list(ledger.glob("*.json"))) if ledger.exists() else 0
+        before = _done_in(folder)
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -59,7 +58,12 @@ def kill_again_and_again(words, folder: Path, chance: random.Random, kills: int,
 
 
 def _is_at_work(folder: Path, before: int) -> bool:
-    return len(list((folder / "ledger" / "done").glob("*.json"))) > before or (folder / "gathered").exists()
+    return _done_in(folder) > before or (folder / "gathered").exists()
+
+
+def _done_in(folder: Path) -> int:
+    """Slices that are done."""
+    return len(list(folder.glob("*/ledger/done/*.json")))
 
 
 @pytest.mark.timeout(3600)

@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-c", "import sys; from xmatch_hats.cli.app import ru
 
 def done_in(folder: Path) -> int:
     """Units that are done below a folder that may be gone, or not be there yet."""
-    return len(list(folder.glob("done/*/done/*.json")))
+    return len(list(folder.glob("*/done/*/done/*.json")))
 
 
 def killed_again_and_again(words, out, kills, units):
