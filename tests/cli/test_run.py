@@ -16,6 +16,7 @@ from tests.services.topics import produce, read_all
 from tests.step.running import World
 from xmatch_hats.cli.app import run
 from xmatch_hats.matching import scheduling
+from xmatch_hats.step.monitoring.monitor import Monitor
 
 SECRET = "Hx7-hidden-q9Z"
 
@@ -317,6 +318,24 @@ def test_files_are_checked_without_kafka(made, check, tmp_path):
     code, text, _ = check(variables | {"SOURCE": str(tmp_path / "gone")})
     assert code == 1
     assert "does not exist" in text
+
+
+def test_a_run_over_files_takes_note_of_its_turns(made, tmp_path, monkeypatch):
+    """What is looked at now and then, workers and caches among it, is told of as it is of a stream."""
+    turns = []
+    beat = Monitor.on_beat
+    monkeypatch.setattr(Monitor, "on_beat", lambda monitor: (turns.append(monitor.partitions()), beat(monitor)))
+    source = tmp_path / "in"
+    source.mkdir()
+    ra, dec = (made.sky[name][0].as_py() for name in ("ra", "dec"))
+    (source / "7.avro").write_bytes(pack([small_alert(7, ra, dec)]))
+    catalog = json.dumps([{"name": "allwise", "path": str(made.copy)}])
+    files = {"SOURCE": str(source), "SINK": str(tmp_path / "out"), "CATALOG": catalog, "WORKERS": "0"}
+    with variables_set(files):
+        assert run(["run"]) == 0
+    assert turns
+    (alert,) = unpack((tmp_path / "out" / "7.avro").read_bytes())
+    assert alert["xmatches"]["allwise"]["AllWISE"] == made.designations[0]
 
 
 @pytest.mark.parametrize(
