@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
@@ -64,6 +64,17 @@ class Silent:
     def say(self, text: str) -> None:
         """Log it."""
         log.info("%s", text)
+
+
+class Telling(Silent):
+    """Passes on what is worth telling, and watches nothing else."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def say(self, text: str) -> None:
+        """Pass it on."""
+        self._tell(text)
 
 
 class ImportSettings(TypedDict, total=False):
@@ -165,7 +176,7 @@ class _Job:
         self.source_bytes = sum(path.stat().st_size for path in self.files)
 
     def run(self) -> LocalCopy:
-        if self.plan.definition is None:
+        if self.plan.definition is None and not self.settings.get("plain"):
             self.progress.say(
                 f"no definition fits: {'the columns asked for are' if self.plan.columns else 'every column is'} kept, "
                 "positions are "

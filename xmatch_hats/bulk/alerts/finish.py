@@ -22,7 +22,7 @@ from xmatch_hats.bulk.alerts.slice_book import End
 from xmatch_hats.bulk.runs.provenance import write_provenance
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
-from xmatch_hats.catalogs.importer import Silent, build_copy
+from xmatch_hats.catalogs.importer import Telling, build_copy
 from xmatch_hats.catalogs.manifest import Manifest, SourceRecord, hash_files
 from xmatch_hats.errors import AccountError, PacketError
 from xmatch_hats.matching.status import MatchStatus
@@ -164,7 +164,7 @@ class Finisher:
             copy = build_copy(
                 sorted((self.staged / "gathered").iterdir()),
                 built,
-                progress=_Telling(self.say),
+                progress=Telling(self.say),
                 name=self.archive.stem,
                 plain=True,
                 workers=0,
@@ -218,15 +218,3 @@ class Finisher:
     def _paths(self, kind: str) -> list[Path]:
         """Files of a kind, in the order of the slices that have one."""
         return [self.plan.path(kind, name) for name in self.names if kind in self.records[name]["files"]]
-
-
-class _Telling(Silent):
-    """Passes on what an import has to say that is news."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def say(self, text: str) -> None:
-        """Tell it, but for what every output would be told of."""
-        if not text.startswith("no definition"):
-            self._say(text)

@@ -163,9 +163,7 @@ def _parquet(table: pa.Table) -> Sequence[bytes | memoryview]:
 
 
 def _packets(enricher: Enricher, decoded: Decoded, matched: Matched) -> Sequence[bytes]:
-    """Packets with ``xmatches``, as a part of a tar archive; names are those of the archive, also where one is there
-    twice.
-    """  # noqa: D205
+    """Packets with ``xmatches``, as a part of a tar archive that keeps the names they had, twice where they were."""
     target = BytesIO()
     with gzip.GzipFile("", "wb", GZIP_LEVEL, target, mtime=0) as file:
         for member, outcome in zip(decoded.members, enricher.encode(matched), strict=True):

@@ -11,7 +11,7 @@ from xmatch_hats import __version__
 from xmatch_hats.bulk.runs.watch import Listener
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.copy import LocalCopy
-from xmatch_hats.catalogs.importer import ImportSettings, Silent, build_copy
+from xmatch_hats.catalogs.importer import ImportSettings, Telling, build_copy
 from xmatch_hats.catalogs.sources import expand_sources
 
 
@@ -19,17 +19,6 @@ def is_tables(place: str | Path) -> bool:
     """Whether this is a file, or a folder that is no HATS catalogue."""
     path = Path(place).expanduser()
     return path.is_file() or (path.is_dir() and not layout.is_collection(path) and not layout.is_catalog(path))
-
-
-class _Told(Silent):
-    """Passes on what an import has to say."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def say(self, text: str) -> None:
-        """Pass it on."""
-        self._listener.say(text)
 
 
 def import_left(place: str | Path, out: Path, listener: Listener, *, workers: int | None = None) -> LocalCopy:
@@ -61,7 +50,7 @@ def import_left(place: str | Path, out: Path, listener: Listener, *, workers: in
     settings: ImportSettings = {"columns": "all", "side_copy": False, "name": source.stem or "tables"}
     if workers is not None:
         settings["workers"] = workers
-    return build_copy([source], folder, progress=_Told(listener), **settings)
+    return build_copy([source], folder, progress=Telling(listener.say), **settings)
 
 
 def remove_left(out: Path) -> None:
