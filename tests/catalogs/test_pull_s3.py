@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -66,13 +65,9 @@ def store():
 
 
 @pytest.fixture
-def bucket(store, tmp_path, monkeypatch):
+def bucket(store, s3_endpoint, tmp_path):
     failing, endpoint = store
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    client = s3_endpoint(endpoint)
     failing.on = False
     client.create_bucket(Bucket="surveys", ACL="public-read")
     rows = made_rows(8000)

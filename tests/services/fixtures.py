@@ -92,3 +92,22 @@ def _made(make: Callable[[], AnyServer]) -> AnyServer:
     if on_ci():
         pytest.fail(f"{missing}; under CI=true it must be there", pytrace=False)
     pytest.skip(missing)
+
+
+@pytest.fixture
+def s3_endpoint(monkeypatch):
+    """Have the places of s3 lie at a server; gives a client of that server."""
+    import boto3
+    from s3fs import S3FileSystem
+
+    def use(url: str):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+        # fsspec keeps file systems for the whole process, whatever server they were made for.
+        S3FileSystem.clear_instance_cache()
+        return boto3.client(
+            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+
+    yield use
+    S3FileSystem.clear_instance_cache()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -81,15 +80,11 @@ def test_over_https(place, monkeypatch, ranges):
             open_archive(f"{server.url}/nothing_20180619.tar.gz", retry=FAST)
 
 
-def test_over_s3(place, monkeypatch):
+def test_over_s3(place, s3_endpoint, monkeypatch):
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        client = boto3.client(
-            "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-        )
+        client = s3_endpoint("http://{}:{}".format(*server.get_host_and_port()))
         client.create_bucket(Bucket="nights", ACL="public-read")
         client.upload_file(str(place), "nights", f"ztf/{place.name}", ExtraArgs={"ACL": "public-read"})
         monkeypatch.setattr(archives, "RANGE_BYTES", 20_000)
