@@ -27,7 +27,7 @@ from xmatch_hats.demo.sky import WHOLE_SKY, SkyBox, make_sky, offset_positions
 
 Floats = NDArray[np.float64]
 
-VERSION = 3
+VERSION = 4
 """Of the skies: raised when they change, so that nothing old is taken for new."""
 
 DENSITY_DEG2 = 18_100

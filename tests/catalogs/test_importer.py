@@ -61,7 +61,7 @@ def test_files_are_laid_out_for_streams(folder):
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert max(sizes) == 8192
     column = metadata.row_group(0).column(1)
-    assert column.compression == "ZSTD"
+    assert column.compression == "LZ4"
 
 
 def test_manifest_tells_what_went_in(sky, folder):

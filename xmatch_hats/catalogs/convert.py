@@ -10,7 +10,8 @@ How a copy is laid out, and why:
   exposure, more rows than needed and no way to split them.
 - **Row groups of 8,192 rows.** Positions are read whole, but of the other columns only the rows that matched: these are
   read by row group. Smaller groups cost more in footers and compression than they save.
-- **zstd level 3.** Within 8 % of the bytes of level 15 in a tenth of its time.
+- **LZ4.** With columns encoded by what they hold it takes a tenth more bytes than zstd and 30 % less time to read, and
+  a copy is read far more often than it is written or sent.
 - **Sorted by ``_healpix_29``, ties by id**, so that the engine searches by bisection and the same input gives the same
   bytes whatever the number of workers.
 """
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 PARTITION_ROWS = 131_072
 ROW_GROUP_ROWS = 8_192
-COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+COMPRESSION: dict[str, Any] = {"compression": "lz4"}
 
 LOWEST_COUNT_ORDER = 5
 """Lowest order of hats-import's row counts, which also become the copy's density map (98 kB at order 5)."""
