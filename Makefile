@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+DOCS_STAMP := $(VENV)/.installed-docs
 # More than there are cores make tests that wait for servers wait longer than they may.
 PROCESSES ?= 2
 
-.PHONY: run test lint types pytest campaign bench bench-full bench-skies bench-kernels kafka postgres clean
+.PHONY: run test lint types pytest docs campaign bench bench-full bench-skies bench-kernels kafka postgres clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,6 +17,10 @@ $(STAMP): pyproject.toml
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,bench]"
+	touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,docs]"
 	touch $@
 
 run: $(STAMP)
@@ -32,6 +37,10 @@ types: $(STAMP)
 
 pytest: $(STAMP)
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not campaign"
+
+# The documentation's site, into site/; every warning is an error.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Every claim at full size; writes campaign/REPORT.md.
 campaign: $(STAMP)
@@ -59,4 +68,4 @@ kafka postgres: $(STAMP)
 	@$(BIN)/python -m tests.services.$@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache

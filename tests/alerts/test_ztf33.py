@@ -132,7 +132,7 @@ def test_every_official_version_converts(shared_data):
 
 
 def test_what_official_versions_lose_is_documented(shared_data):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "packets.md").read_text()
     lost = Ztf33Output()
     rng = random.Random(1)
     for folder in (shared_data / "schemas" / "ztf").iterdir():

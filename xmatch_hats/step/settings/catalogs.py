@@ -45,7 +45,7 @@ def _column(value: Any) -> str:
 class CatalogSettings(BaseModel):
     """One catalogue of ``CATALOG``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     name: Annotated[str, parsed(_name)]
     """What its matches are called by."""
