@@ -22,6 +22,11 @@ class XmatchError(Exception):
         The way out, in one sentence without a final stop.
     value : object, optional
         The offending value, for programs; the message names it for people.
+
+    Examples
+    --------
+    >>> print(XmatchError("exists already", place="out.fits", hint="choose another"))
+    out.fits: exists already (choose another)
     """
 
     exit_code: ClassVar[int] = 1

@@ -54,6 +54,11 @@ def position_faults(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (n,)
         Values of `PositionFault`; where several apply, the first in its order.
+
+    Examples
+    --------
+    >>> position_faults([10.0, np.nan, 10.0], [0.0, 0.0, 95.0])
+    array([0, 1, 4], dtype=uint8)
     """
     ra = np.asarray(ra, dtype=np.float64)
     dec = np.asarray(dec, dtype=np.float64)
@@ -96,6 +101,11 @@ def separation_arcsec(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray
     -------
     ndarray of float64, shape (n,)
         Arcseconds.
+
+    Examples
+    --------
+    >>> separation_arcsec(unit_vectors([10.0], [0.0]), unit_vectors([10.0], [1 / 3600])).round(9)
+    array([1.])
     """
     d = a - b
     chord = np.sqrt(d[..., 0] * d[..., 0] + d[..., 1] * d[..., 1] + d[..., 2] * d[..., 2])

@@ -233,6 +233,11 @@ def open_catalog(name_or_path: str | Path, columns: Sequence[str] | None = None)
     ------
     CatalogNotFoundError, CatalogError
         There is no such copy, it is damaged, or it has no such column.
+
+    Examples
+    --------
+    >>> open_catalog("allwise", ["AllWISE", "W1mag"]).columns.tolist()
+    ['ra', 'dec', 'designation', 'w1mpro']
     """
     return open_copy(name_or_path).open_lsdb(columns)
 

@@ -146,6 +146,11 @@ class Coverage:
         ndarray of bool, shape (n,)
             Never true for a disc of which a part lies outside; true for every disc that keeps more than the longest
             diagonal of a cell of the map away from its border, whatever the radius.
+
+        Examples
+        --------
+        >>> Coverage.all_sky().contains_discs([10.0, float("nan")], [-5.0, 0.0], 2.0)
+        array([ True, False])
         """
         ra = np.asarray(ra, dtype=np.float64)
         dec = np.asarray(dec, dtype=np.float64)

@@ -109,6 +109,17 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
         A radius that is not positive, or beyond the margin of the right side.
     TableError, UsageError, CatalogError
         Missing columns, arguments that cannot mean anything, a copy that is missing or damaged.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> left = pd.DataFrame({"name": ["a", "b"], "ra": [10.0, 20.0], "dec": [0.0, 0.0]})
+    >>> right = pd.DataFrame({"ra": [10.0, 30.0], "dec": [1 / 3600, 0.0], "mag": [15.5, 16.0]})
+    >>> matched = crossmatch(left, right, radius=2, columns=["mag"])
+    >>> matched["_status"].tolist()
+    ['matched', 'unmatched']
+    >>> crossmatch(left, right, radius=2 * u.arcsec, how="inner")["_dist_arcsec"].round(6).tolist()
+    [1.0]
     """
     rule = MatchRule(_arcsec(radius), n_neighbors, _arcsec(min_radius))
     check_join(how, {})

@@ -85,8 +85,12 @@ class Crossmatcher:
 
     Examples
     --------
-    >>> with Crossmatcher(["allwise"], workers=0) as matcher:  # doctest: +SKIP
-    ...     result = matcher.match([10.0], [-5.0])["allwise"]
+    Of a copy of a region elsewhere:
+
+    >>> with Crossmatcher(["allwise"], workers=0) as matcher:
+    ...     result = matcher.match([10.0, float("nan")], [-5.0, 0.0])["allwise"]
+    >>> result.counts()
+    {'in': 2, 'matched': 0, 'unmatched': 0, 'outside_coverage': 1, 'rejected': 1}
     """
 
     def __init__(

@@ -45,6 +45,19 @@ class HealpixJoin(TieExactCrossmatch):
     ------
     RadiusError, UsageError
         A radius or a number of neighbours that cannot mean anything.
+
+    Examples
+    --------
+    >>> from xmatch_hats import open_catalog
+    >>> allwise = open_catalog("allwise", ["w1mpro"])
+    >>> pairs = allwise.crossmatch(
+    ...     allwise,
+    ...     algorithm=HealpixJoin(5.0, n_neighbors=2),
+    ...     suffixes=("", "_2"),
+    ...     suffix_method="overlapping_columns",
+    ... )
+    >>> pairs.columns.tolist()
+    ['ra', 'dec', 'w1mpro', 'ra_2', 'dec_2', 'w1mpro_2', '_dist_arcsec']
     """
 
     extra_columns = pd.DataFrame({"_dist_arcsec": pd.Series(dtype=_DOUBLE)})

@@ -108,7 +108,13 @@ class Cone:
         return separation_arcsec(unit_vectors(ra, dec), unit_vectors(self.ra, self.dec))
 
     def contains(self, ra: Floats, dec: Floats) -> NDArray[np.bool_]:
-        """Tell which positions, in degrees, lie within the radius."""
+        """Tell which positions, in degrees, lie within the radius.
+
+        Examples
+        --------
+        >>> Cone(0.0, 90.0, 3600.0).contains(np.array([10.0, 190.0]), np.array([89.5, 88.5]))
+        array([ True, False])
+        """
         return self.distances(ra, dec) <= self.radius_arcsec
 
 

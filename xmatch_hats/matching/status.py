@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 
 class MatchStatus(IntEnum):
-    """The fate of one input position against one catalogue."""
+    """The fate of one input position against one catalogue.
+
+    Examples
+    --------
+    >>> MatchStatus.OUTSIDE_COVERAGE.label, MatchStatus.OUTSIDE_COVERAGE.key
+    ('outside-coverage', 'outside_coverage')
+    """
 
     MATCHED = 0
     """A row of the catalogue lies within the radius, wherever the position lies."""
@@ -56,6 +62,13 @@ def combine_statuses(statuses: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (n,)
+
+    Examples
+    --------
+    >>> first = np.array([MatchStatus.MATCHED, MatchStatus.UNMATCHED], dtype=np.uint8)
+    >>> second = np.array([MatchStatus.UNMATCHED, MatchStatus.OUTSIDE_COVERAGE], dtype=np.uint8)
+    >>> [STATUS_LABELS[status] for status in combine_statuses([first, second])]
+    ['matched', 'outside-coverage']
     """
     stacked = np.stack(statuses)
     combined = np.full(stacked.shape[1], MatchStatus.UNMATCHED, dtype=np.uint8)
