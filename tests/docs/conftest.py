@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.copies import make_copy
+from tests.hats_code import keep_machine_code
 from xmatch_hats.catalogs.region import Box
 from xmatch_hats.demo.sky import SkyBox, make_sky
 
@@ -15,6 +16,7 @@ CORNERS = (357.0, 357.8, 18.4, 19.1)
 @pytest.fixture(scope="session")
 def root_of_catalogs(tmp_path_factory) -> Path:
     """A root with one named copy, ``allwise``, of a part of the sky."""
+    keep_machine_code()
     root = tmp_path_factory.mktemp("catalogs")
     make_copy(make_sky(3000, seed=1, box=SkyBox(*CORNERS)), root / "allwise" / "v1", coverage=Box(*CORNERS).coverage())
     (root / "allwise" / "current").symlink_to("v1")
