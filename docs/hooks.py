@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parents[1]
-PROFILES = ROOT / "benchmarks" / "profiles"
+FIGURES = ROOT / "benchmarks"
 _MARK = re.compile(r"^<!-- made: (\w+) -->$", re.MULTILINE)
 
 GROUPS = {
@@ -30,11 +30,12 @@ GROUPS = {
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the profiles that the benchmarks' figures lead to."""
+    """Add the profiles and charts that the benchmarks' figures lead to."""
     from mkdocs.structure.files import File
 
-    for profile in sorted(PROFILES.glob("*.txt")):
-        files.append(File.generated(config, f"performance/profiles/{profile.name}", abs_src_path=str(profile)))
+    for path in sorted([*FIGURES.glob("profiles/*.txt"), *FIGURES.glob("charts/*.svg")]):
+        name = f"performance/{path.relative_to(FIGURES)}"
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
@@ -158,7 +159,7 @@ def metrics() -> str:
 
 def results() -> str:
     """Figures of the benchmarks, as the last runs left them."""
-    return (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    return (FIGURES / "RESULTS.md").read_text(encoding="utf-8")
 
 
 def containers() -> str:

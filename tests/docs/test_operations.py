@@ -17,24 +17,25 @@ MESSAGES = [line for block in PAGE.blocks("text") for line in block.splitlines()
 
 
 @cache
-def texts() -> list[re.Pattern[str]]:
-    """Texts of the code, with anything where it puts in what it knows then."""
-    patterns = set()
+def texts() -> list[list[str]]:
+    """Texts of the code, in the pieces between what it puts in; the longest first."""
+    found = set()
     for file in sorted((PROJECT / "xmatch_hats").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
-                patterns.add("".join(map(str, parts)))
+                found.add("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
-                patterns.add(re.sub(r"%[.\d]*[sdfg]", "\0", node.value))
-    kept = [text for text in patterns if sum(map(str.isalpha, text.replace("\0", ""))) >= LEAST]
-    return [re.compile(re.escape(text).replace("\0", ".*?")) for text in sorted(kept, key=len, reverse=True)]
+                found.add(re.sub(r"%[.\d]*[sdfg]", "\0", node.value))
+    kept = [text for text in found if sum(map(str.isalpha, text)) >= LEAST]
+    return [text.split("\0") for text in sorted(kept, key=len, reverse=True)]
 
 
 def unexplained(message: str) -> str:
     """What of a message no text of the code accounts for."""
-    for pattern in texts():
-        message = pattern.sub("", message)
+    for pieces in texts():
+        if all(piece in message for piece in pieces):
+            message = re.sub(".*?".join(map(re.escape, pieces)), "", message)
     return message.replace("…", "").strip(" :;()").strip()
 
 
