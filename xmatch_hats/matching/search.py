@@ -187,6 +187,13 @@ def cone_rows(copy: LocalCopy, cone: Cone, columns: Sequence[str] | None = None)
         The copy has no such column.
     PartitionReadError
         A partition cannot be read.
+
+    Examples
+    --------
+    >>> from xmatch_hats.catalogs.copy import open_copy
+    >>> rows = cone_rows(open_copy("allwise"), Cone(357.37, 18.74, 600.0), ["AllWISE", "W1mag"])
+    >>> rows.column_names
+    ['designation', 'w1mpro', '_dist_arcsec']
     """
     asked = copy.column_names(columns)
     rows = _search(copy, cone, asked)

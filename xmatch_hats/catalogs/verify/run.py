@@ -48,6 +48,12 @@ def verify_copy(path: str | Path, *, checksums: bool = True, progress: Progress 
         The folder does not exist.
     CatalogError
         The folder is not a HATS collection or catalogue at all.
+
+    Examples
+    --------
+    >>> from xmatch_hats.catalogs.copy import open_copy
+    >>> verify_copy(open_copy("allwise").path).passed
+    True
     """
     started = perf_counter()
     root = Path(path).expanduser().absolute()
