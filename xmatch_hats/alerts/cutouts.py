@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,16 +92,15 @@ def _unpacked(data: bytes, field: str) -> bytes:
 
 
 def _read_fits(data: bytes, field: str) -> NDArray[np.float64]:
-    import warnings
-
     from astropy.io import fits
 
     try:
         # Headers of ZTF's cutouts are not written quite as the standard has it.
-        with warnings.catch_warnings(), fits.open(io.BytesIO(data)) as units:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
-            values = None if image is None else np.asarray(image, dtype=np.float64)
+            with fits.open(io.BytesIO(data)) as units:
+                image = next((unit.data for unit in units if unit.is_image and unit.data is not None), None)
+                values = None if image is None else np.array(image, dtype=np.float64)
     except Exception as error:
         raise PacketError(f"its image is neither JPEG nor FITS: {error}", place=field) from error
     if values is None or values.ndim != 2 or not values.size:

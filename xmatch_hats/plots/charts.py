@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import ScaledTranslation
 
 from xmatch_hats.alerts.container import MAGIC
 from xmatch_hats.alerts.cutouts import CUTOUTS, Cutout, decode_record, read_cutout
@@ -21,12 +24,14 @@ from xmatch_hats.errors import PacketError, RadiusError, UsageError
 from xmatch_hats.matching.batch import as_degrees
 from xmatch_hats.matching.forms import form_of
 from xmatch_hats.plots.results import Floats, arcsec
-from xmatch_hats.plots.style import BLUE, ORANGE, SKY, entitle, plain, plain_axes
+from xmatch_hats.plots.style import BLUE, ORANGE, entitle, plain, plain_axes
 from xmatch_hats.plots.subjects import margin_of, name_of, neighbours_of, opened
 from xmatch_hats.sphere import PositionFault, offsets_arcsec, position_faults
 
 ZTF_PIXEL_ARCSEC = 1.0125
 """Scale of ZTF's images, as positions on detectors in its alerts tell (1.01 by Bellm et al. 2019, PASP 131, 018002)."""
+_HALO = [withStroke(linewidth=3.2, foreground="white")]
+_LEGEND_INCHES = 0.55
 _RADII = 10.0
 """Of the search, that are drawn around a position where the catalogue has no margin."""
 
@@ -96,17 +101,16 @@ def finder(  # noqa: PLR0913 - all by keyword but what is always given
     axes = plain_axes(ax, 5.6, 6.0)
     subject = _subject_of(alert, number)
     search, scale = _size(radius, "radius"), _size(pixel, "pixel")
-    reach = max(search, _size(margin, "margin") if margin is not None else margin_of(catalog) or _RADII * search)
+    asked = _size(margin, "margin") if margin is not None else margin_of(catalog)
+    reach = max(search, asked or _RADII * search)
     half = 0.5 * _size(width, "width") if width is not None else 1.5 * reach
     ra, dec, apart = neighbours_of(catalog, subject.ra, subject.dec, reach)
     stamp = read_cutout(subject.record, CUTOUTS[cutout])
     if stamp is not None:
         _show(axes, stamp, scale)
     _mark(axes, *offsets_arcsec(ra, dec, subject.ra, subject.dec), apart, search)
-    axes.add_patch(Circle((0.0, 0.0), search, fill=False, color=ORANGE, linewidth=1.4, label=f'radius {search:g}"'))
-    axes.add_patch(
-        Circle((0.0, 0.0), reach, fill=False, color=SKY, linestyle="--", linewidth=1.4, label=f'margin {reach:g}"')
-    )
+    _circle(axes, search, f'radius {search:g}"', ORANGE, "-")
+    _circle(axes, reach, f'{"margin" if asked else "shown to"} {reach:g}"', BLUE, "--")
     axes.set(xlim=(half, -half), ylim=(-half, half))
     axes.set_aspect("equal")
     axes.set_xlabel("ΔRA cos(Dec) (arcsec)")
@@ -122,15 +126,24 @@ def _size(angle: u.Quantity | float, what: str) -> float:
     return float(value)
 
 
+def _circle(axes: Axes, radius: float, label: str, color: str, stroke: str) -> None:
+    axes.add_patch(Circle((0.0, 0.0), radius, fill=False, color=color, linestyle=stroke, linewidth=1.4))
+    # A circle would have a rectangle in the legend.
+    axes.plot([], [], color=color, linestyle=stroke, linewidth=1.4, label=label)
+
+
 def _show(axes: Axes, stamp: Cutout, scale: float) -> None:
     height, width = (0.5 * scale * pixels for pixels in stamp.image.shape)
     known = stamp.image[np.isfinite(stamp.image)]
-    low, high = np.percentile(known, (1.0, 99.7)) if known.size else (0.0, 1.0)
+    low, sky, over, high = np.percentile(known, (1.0, 50.0, 84.0, 99.8)) if known.size else (0.0, 0.0, 0.5, 1.0)
+    high = max(high, low + 1e-6 * max(1.0, abs(low)))
+    # Linear in the noise, logarithmic in what is bright.
+    stretch = AsinhStretch(float(np.clip(3.0 * (over - sky) / (high - low), 0.01, 1.0)))
     axes.set_facecolor("#d0d0d0")
     # Dark on white, as on paper. The first row lies in the north, the first pixel of it in the east.
     axes.imshow(
         stamp.image, origin="upper", extent=(width, -width, -height, height), interpolation="nearest",
-        cmap="gray_r", vmin=low, vmax=high if high > low else low + 1.0,
+        cmap="gray_r", norm=ImageNormalize(vmin=low, vmax=high, stretch=stretch),
     )  # fmt: skip
 
 
@@ -141,26 +154,29 @@ def _mark(axes: Axes, east: Floats, north: Floats, apart: Floats, radius: float)
     if others:
         axes.scatter(
             east[~matched], north[~matched], s=60, facecolors="none", edgecolors=BLUE, marker="s", linewidths=1.6,
-            zorder=4, label=f"within the margin: {others:,}",
+            zorder=4, path_effects=_HALO, label=f"other rows: {others:,}",
         )  # fmt: skip
     if matched.any():
         axes.scatter(
-            east[matched], north[matched], s=90, color=ORANGE, marker="x", linewidths=1.8, zorder=4,
+            east[matched], north[matched], s=90, color=ORANGE, marker="x", linewidths=1.8, zorder=4, path_effects=_HALO,
             label=f'match at {apart[0]:.2f}"',
         )  # fmt: skip
 
 
 def _explain(axes: Axes, subject: Subject, cutout: str, stamp: Cutout | None, name: str) -> None:
     place = f"RA {subject.ra:.5f}°, Dec {subject.dec:+.5f}°"
-    title = f"{subject.title}\n{place}" if subject.title else place
-    entitle(axes, title)
-    image = f"{cutout} image" if stamp is not None else "no image"
-    if stamp is not None and stamp.kind == "JPEG":
-        image += " (JPEG)"
-    with_name = f", marks: {name}" if name else ""
+    entitle(axes, f"{subject.title}\n{place}" if subject.title else place, fontsize="medium")
+    words = [f"{cutout} image{' (JPEG)' if stamp.kind == 'JPEG' else ''}"] if stamp is not None else []
+    if stamp is None and subject.record:
+        words.append("no image")
+    if name:
+        words.append(f"marks: {name}")
+    # So many inches below, however large the axes: layouts come out right then.
+    below = axes.transAxes + ScaledTranslation(0.0, -_LEGEND_INCHES, axes.figure.dpi_scale_trans)
     axes.legend(
-        title=plain(f"{image}{with_name}"), loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False
-    )
+        title=plain(", ".join(words)), loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=2,
+        frameon=False, borderaxespad=0.0, fontsize="small", title_fontsize="small",
+    )  # fmt: skip
 
 
 def _subject_of(alert: Any, number: int) -> Subject:

@@ -116,9 +116,8 @@ def coverage(
         axes.fill([], [], color=to_rgba(color, alpha), label=plain(label))
     area = few(covered.sky_fraction * SQUARE_DEG)
     estimated = ", estimated" if covered.estimated else ""
-    entitle(
-        axes, f"{_before(name_of(subject))}coverage of {area} deg² ({covered.sky_fraction:.3g} of the sky{estimated})"
-    )
+    share = f"{100 * covered.sky_fraction:.2g} % of the sky" if covered.sky_fraction < 1.0 else "the whole sky"
+    entitle(axes, f"{_before(name_of(subject))}coverage of {area} deg² ({share}{estimated})")
     return axes
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.matching.status import MatchStatus
 from xmatch_hats.plots.chance import SQUARE_DEG, covered_fraction, searched
-from xmatch_hats.plots.results import matches_of, sky_of
+from xmatch_hats.plots.results import Matches, matches_of, sky_of
 from xmatch_hats.plots.sky import Floats, colour_bar, order_of_counts, paint_cells, sky_axes, view_of_counts
 from xmatch_hats.plots.style import BLUE, DENSITIES, FRACTIONS, entitle, plain, plain_axes
 from xmatch_hats.plots.subjects import count_rows, name_of, opened
@@ -19,6 +19,8 @@ from xmatch_hats.plots.tallies import CellCounts
 
 _LEAST_COVERED = 0.05
 """Fraction of a cell from which on a density in it means something."""
+_LOG_FROM = 3.0
+"""Ratio of the highest to the lowest density from which on a logarithmic scale of colours is of use."""
 _BINS = 12
 
 
@@ -59,7 +61,8 @@ def density(catalog: Any, *, ax: Axes | None = None) -> Axes:
         area *= np.where(covered >= _LEAST_COVERED, covered, np.nan)
     values = counts[0] / area
     low, high = _limits(values)
-    picture = paint_cells(axes, cells, order, values, cmap=DENSITIES, norm="log", vmin=low, vmax=high)
+    norm = "log" if high > _LOG_FROM * low else "linear"
+    picture = paint_cells(axes, cells, order, values, cmap=DENSITIES, norm=norm, vmin=low, vmax=high)
     colour_bar(axes, picture, "Rows per square degree")
     name = name_of(catalog)
     entitle(axes, f"Density of {name}" if name else "Density")
@@ -107,7 +110,7 @@ def match_fraction(
     """
     matches = matches_of(result, catalog=catalog, positions=positions, column=by)
     if by is not None:
-        return _fraction_along(matches.column[matches.first], matches.status[matches.first], by, matches.name, ax)
+        return _fraction_along(matches, f"{by} ({matches.unit})" if matches.unit else by, ax)
     return fraction_map(sky_of(matches), matches.name, ax)
 
 
@@ -130,10 +133,10 @@ def fraction_map(sky: CellCounts, name: str, ax: Axes | None) -> Axes:
     return axes
 
 
-def _fraction_along(values: Floats, status: NDArray[np.int64], by: str, name: str, ax: Axes | None) -> Axes:
+def _fraction_along(matches: Matches, label: str, ax: Axes | None) -> Axes:
     axes = plain_axes(ax, 6.8, 4.4)
-    tried = np.isfinite(values) & np.isin(status, (MatchStatus.MATCHED, MatchStatus.UNMATCHED))
-    values, matched = values[tried], status[tried] == MatchStatus.MATCHED
+    tried = np.isfinite(matches.column) & matches.tried
+    values, matched = matches.column[tried], matches.status[tried] == MatchStatus.MATCHED
     if len(values):
         # Bins that hold as many each: their intervals are alike.
         edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, min(_BINS, 1 + len(values) // 10) + 1)))
@@ -149,9 +152,9 @@ def _fraction_along(values: Floats, status: NDArray[np.int64], by: str, name: st
         )  # fmt: skip
         axes.legend(frameon=False)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(plain(by))
+    axes.set_xlabel(plain(label))
     axes.set_ylabel("matched / (matched + unmatched)")
-    entitle(axes, f"Fraction of inputs with a match{_in(name)}")
+    entitle(axes, f"Fraction of inputs with a match{_in(matches.name)}")
     return axes
 
 

@@ -113,7 +113,7 @@ def draw_separations(
         centres = (edges[1:] + edges[:-1]) / 2
         axes.plot(centres, expected, color=ORANGE, linestyle="--", label=f"expected by chance: {few(expected.sum())}")
     axes.set_yscale("log")
-    axes.set_ylim(floor, max(2.0, 2.0 * float(counts.max(initial=0)), 2.0 * top))
+    axes.set_ylim(floor, max(10.0, 2.0 * float(counts.max(initial=0)), 2.0 * top))
     axes.set_xlim(0.0, edges[-1])
     axes.set_xlabel("Separation (arcsec)")
     axes.set_ylabel(f"Pairs per {edges[1]:.3g} arcsec")

@@ -55,6 +55,8 @@ class Matches:
     """Of the catalogue's row, degrees."""
     column: Floats = field(default_factory=lambda: np.empty(0))
     """The one that was asked for."""
+    unit: str = ""
+    """Of that column."""
 
     @property
     def placed(self) -> NDArray[np.bool_]:
@@ -62,9 +64,14 @@ class Matches:
         return (self.status >= 0) & (self.status != MatchStatus.REJECTED)
 
     @cached_property
+    def tried(self) -> NDArray[np.bool_]:
+        """Rows that stand for inputs that are matched or unmatched."""
+        return self.first & np.isin(self.status, (MatchStatus.MATCHED, MatchStatus.UNMATCHED))
+
+    @property
     def searched(self) -> int:
         """Number of inputs that are matched or unmatched."""
-        return int((self.first & np.isin(self.status, (MatchStatus.MATCHED, MatchStatus.UNMATCHED))).sum())
+        return int(self.tried.sum())
 
     def require_positions(self) -> tuple[Floats, Floats]:
         """Positions of what was matched.
@@ -147,7 +154,8 @@ def matches_of(
     first = np.ones(len(apart), bool) if rank is None else ~(floats_of(table, rank, None) > 1)
     place = _positions_of(positions, len(apart)) if positions is not None else _pair(table, here)
     extra = np.empty(0) if column is None else floats_of(table, column, None)
-    return Matches(name, apart, kinds, first, 1 if rank is None else None, place, _pair(table, there), extra)
+    unit = "" if column is None else _unit_of(table, column)
+    return Matches(name, apart, kinds, first, 1 if rank is None else None, place, _pair(table, there), extra, unit)
 
 
 def _of_result(result: MatchResult, name: str, positions: Any, column: str | None) -> Matches:
@@ -287,6 +295,12 @@ def floats_of(table: Any, name: str, unit: u.UnitBase | None) -> Floats:
         return values if unit is None or given is None else np.asarray((values * given).to_value(unit))
     except (TypeError, ValueError, pa.ArrowException, u.UnitsError) as error:
         raise TableError(f"column {name!r} cannot be drawn: {error}", value=name) from error
+
+
+def _unit_of(table: Any, name: str) -> str:
+    if isinstance(table, pd.DataFrame):
+        return ""
+    return str(table[name].unit or "") if isinstance(table, Table) else text_of(table.schema.field(name), "unit")
 
 
 def _statuses(table: Any, name: str) -> NDArray[np.int64]:

@@ -15,9 +15,10 @@ from astropy.visualization.wcsaxes.frame import EllipticalFrame, RectangularFram
 from astropy.wcs import WCS
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 from numpy.typing import NDArray
 
 from xmatch_hats.errors import UsageError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+_HALO = [withStroke(linewidth=2.5, foreground="white")]
 WHOLE_SKY_FROM_DEG = 50.0
 """Distance from the centre of a region to its farthest cell from which on the whole sky is drawn."""
 PIXELS = 720
@@ -43,6 +45,10 @@ LARGEST_CELL = 1 / 16
 """Of the height of a picture: cells are not made wider to hold more."""
 MOLLWEIDE_DEG = 2.0 * math.sqrt(2.0) * 180.0 / math.pi
 """Half of the width of a Mollweide map of the whole sky, in degrees along the equator as its WCS counts them."""
+_SNAP = 20.0
+"""How many times nearer a pole than its border a region has its centre, to be shown about the pole."""
+_NICE_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
+"""Degrees between the parallels that are drawn around a pole."""
 _LONGEST_STROKE = 0.25
 """Of the width of a picture: what is longer connects the two edges of the sky."""
 
@@ -61,6 +67,11 @@ class SkyView:
     def is_whole_sky(self) -> bool:
         """Whether it shows everything."""
         return self.half_width_deg == MOLLWEIDE_DEG
+
+    @property
+    def holds_pole(self) -> bool:
+        """Whether a pole lies in it, with some sky around."""
+        return 90.0 - abs(self.dec) < 0.9 * self.half_width_deg
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,6 +111,9 @@ def choose_view(ra: Floats, dec: Floats, slack_deg: float) -> SkyView:
     if not len(ra) or float((vectors @ mean).min()) <= math.cos(math.radians(WHOLE_SKY_FROM_DEG)):
         return WHOLE_SKY
     centre = math.degrees(math.atan2(mean[1], mean[0])) % 360.0, math.degrees(math.asin(min(1.0, max(-1.0, mean[2]))))
+    widest = math.degrees(math.acos(min(1.0, float((vectors @ mean).min())))) + slack_deg
+    if 90.0 - abs(centre[1]) < widest / _SNAP:
+        centre = 0.0, math.copysign(90.0, centre[1])
     x, y = SkyView(*centre, 1.0).wcs().world_to_pixel_values(ra, dec)
     # Of a view that is a degree to each side, how many such would be needed.
     reach = float(max(np.abs(x - (PIXELS - 1) / 2).max(), np.abs(y - (PIXELS - 1) / 2).max())) / (PIXELS / 2)
@@ -117,7 +131,7 @@ def order_of_counts(sky: CellCounts, view: SkyView) -> int:
     width = view.half_width_deg * (1 if view.is_whole_sky else 2)
     order = min(sky.settled().order, _order_of(width * CELL_PIXELS / PIXELS))
     coarsest = min(order, _order_of(width * LARGEST_CELL))
-    while order > coarsest and np.median(sky.at(order)[1].sum(axis=0)) < INPUTS_PER_CELL:
+    while order > coarsest and np.median([0, *sky.at(order)[1].sum(axis=0)]) < INPUTS_PER_CELL:
         order -= 1
     return order
 
@@ -174,18 +188,44 @@ def add_map(figure: Figure | SubFigure, view: SkyView) -> Axes:
     axes.set(xlim=(-0.5, width - 0.5), ylim=(-0.5, height - 0.5), aspect="equal")
     axes.coords.grid(color="#808080", alpha=0.5, linewidth=0.5)
     ra, dec = axes.coords
-    if view.is_whole_sky:
-        ra.set_ticks(spacing=60 * u.deg)
-        dec.set_ticks(spacing=30 * u.deg)
-        # Along the equator, and legible on any colour.
-        ra.set_ticklabel_position("h")
-        ra.set_ticklabel(path_effects=[withStroke(linewidth=2.5, foreground="white")])
-        axes.text(0.5, -0.06, "Right ascension (deg)", transform=axes.transAxes, horizontalalignment="center")
     for one in (ra, dec):
         one.set_major_formatter(_format(view))
-    ra.set_axislabel("" if view.is_whole_sky else "Right ascension (deg)")
-    dec.set_axislabel("Declination (deg)")
+    if view.is_whole_sky:
+        # Along the equator, and legible on any colour; but not at its ends, where declination 0 is written.
+        ra.set_ticks(np.arange(60, 360, 60) * u.deg)
+        dec.set_ticks(spacing=30 * u.deg)
+        ra.set_ticklabel_position("h")
+        ra.set_ticklabel(path_effects=_HALO)
+        ra.set_axislabel("")
+        axes.text(0.5, -0.06, "Right ascension (deg)", transform=axes.transAxes, horizontalalignment="center")
+        dec.set_axislabel("Declination (deg)")
+    elif view.holds_pole:
+        _label_pole(axes, view)
+    else:
+        ra.set_axislabel("Right ascension (deg)")
+        dec.set_axislabel("Declination (deg)")
     return axes
+
+
+def _label_pole(axes: Any, view: SkyView) -> None:
+    """Write on parallels and meridians around a pole what they are: they meet the frame anyhow and anywhere."""
+    sign = math.copysign(1.0, view.dec)
+    step = next((step for step in _NICE_STEPS if view.half_width_deg < 5.0 * step), _NICE_STEPS[-1])
+    parallels = sign * (90.0 - step * np.arange(1, 5))
+    meridians = np.arange(0.0, 360.0, 45.0)
+    axes.coords[0].set_ticks(meridians * u.deg)
+    axes.coords[1].set_ticks(parallels * u.deg)
+    for one in axes.coords:
+        one.set_ticks_visible(False)
+        one.set_ticklabel_visible(False)
+        one.set_axislabel("")
+    axes.text(0.5, -0.04, "Right ascension and declination (deg)", transform=axes.transAxes, ha="center", va="top")
+    far = np.full(len(meridians), sign * (90.0 - 3.5 * step))
+    places = [(*place, f"{place[0]:g}°") for place in zip(meridians.tolist(), far.tolist(), strict=True)]
+    places += [(22.5, parallel, f"{parallel:+.6g}°") for parallel in parallels[:3].tolist()]
+    x, y = to_plane(axes, np.array([place[0] for place in places]), np.array([place[1] for place in places]))
+    for across, up, (_, _, text) in zip(x.tolist(), y.tolist(), places, strict=True):
+        axes.text(across, up, text, ha="center", va="center", fontsize="small", path_effects=_HALO, clip_on=True)
 
 
 def _format(view: SkyView) -> str:
@@ -203,6 +243,9 @@ def _show_on_plain(axes: Axes, view: SkyView) -> None:
     axes.set(xlim=(view.ra + width, view.ra - width), ylim=(low, high))
     axes.set_aspect("auto" if to_pole and not view.is_whole_sky else 1.0 if view.is_whole_sky else 1.0 / shrink)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{round(x % 360.0, 9):g}"))
+    axes.xaxis.set_major_locator(MultipleLocator(60.0) if view.is_whole_sky else MaxNLocator(5))
+    if view.is_whole_sky:
+        axes.yaxis.set_major_locator(MultipleLocator(30.0))
     axes.set(xlabel="Right ascension (deg)", ylabel="Declination (deg)")
 
 
@@ -272,11 +315,17 @@ def paint_cells(axes: Axes, cells: NDArray[np.int64], order: int, values: Floats
 def trace(axes: Axes, ra: Floats, dec: Floats, **lines: Any) -> LineCollection:
     """Draw lines through positions, degrees, shape (lines, points): not where they leave the sky at its edge."""
     x, y = to_plane(axes, ra, dec)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    longest = _LONGEST_STROKE * abs(right - left)
+    if not isinstance(axes, WCSAxes):
+        # Where a line leaves on one side, a copy of it comes in on the other.
+        x = np.unwrap(x, period=360.0)
+        x, y = np.concatenate((x - 360.0, x, x + 360.0)), np.concatenate((y, y, y))
+        longest = 180.0
     points = np.stack((x, y), axis=-1)
     strokes = np.stack((points[:, :-1], points[:, 1:]), axis=2).reshape(-1, 2, 2)
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     with np.errstate(invalid="ignore"):
-        short = np.abs(strokes[:, 1, 0] - strokes[:, 0, 0]) < _LONGEST_STROKE * abs(right - left)
+        short = np.abs(strokes[:, 1, 0] - strokes[:, 0, 0]) < longest
     strokes = strokes[short & np.isfinite(strokes).all(axis=(1, 2))]
     drawn = LineCollection(list(strokes), capstyle="round", **lines)
     axes.add_collection(drawn, autolim=False)
@@ -288,5 +337,15 @@ def colour_bar(axes: Axes, picture: AxesImage, label: str, **bar: Any) -> None:
     """Put a bar of the colours of a picture beside a map."""
     wide = isinstance(axes, WCSAxes) and axes.frame_class is EllipticalFrame
     figure = axes.get_figure()
-    if figure is not None:
-        figure.colorbar(picture, ax=axes, shrink=0.7 if wide else 0.85, pad=0.04, **bar).set_label(label)
+    if figure is None:
+        return
+    drawn = figure.colorbar(picture, ax=axes, shrink=0.7 if wide else 0.85, pad=0.04, **bar)
+    drawn.set_label(label)
+    if isinstance(picture.norm, LogNorm):
+        low, high = picture.get_clim()
+        few_decades = high is not None and low is not None and high < 100.0 * low
+        drawn.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few_decades else (1.0,)))
+        drawn.ax.yaxis.set_minor_locator(NullLocator() if few_decades else LogLocator(subs="auto"))
+        drawn.ax.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1.0 else f"{value:g}")
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.axes import Axes
 
 from xmatch_hats.errors import UsageError
@@ -48,10 +50,10 @@ def require_axes(ax: object) -> None:
         )
 
 
-def entitle(axes: Axes, title: str) -> None:
+def entitle(axes: Axes, title: str, **text: Any) -> None:
     """Give axes a title, unless they have one: what is drawn over a picture does not rename it."""
     if not axes.get_title():
-        axes.set_title(plain(title))
+        axes.set_title(plain(title), **text)
 
 
 def plain(text: str) -> str:
