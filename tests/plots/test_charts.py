@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import fastavro
 import numpy as np
@@ -243,3 +244,41 @@ def test_real_packets_of_both_kinds(shared_data):
         x, y = (places.ravel() for places in np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]))
         middle = np.abs(values_in(picture, x, y) - np.nanmedian(image))
         assert middle.max() >= np.nanpercentile(strength, 99.0)
+
+
+def test_images_of_near_alerts_show_one_sky(shared_data):
+    """Images of two real alerts of one exposure, 39 pixels from each other, agree when positions lie on each other."""
+    exposures = {}
+    for path in sorted((shared_data / "ztf_alerts").rglob("*.avro")):
+        with path.open("rb") as file:
+            for record in fastavro.reader(file):
+                held = record.get("cutoutScience")
+                if held and held["stampData"].startswith(b"\x1f\x8b"):
+                    exposures.setdefault(record["candidate"]["pid"], {})[record.get("candid")] = record
+    checked = 0
+    for exposure in exposures.values():
+        for one, other in itertools.combinations(exposure.values(), 2):
+            here, there = one["candidate"], other["candidate"]
+            east, north = offsets_arcsec(there["ra"], there["dec"], here["ra"], here["dec"])
+            if not 5.0 < max(abs(east), abs(north)) < 45.0:
+                continue
+            first, second = (plots.finder(alert, NEAR).get_images()[0] for alert in (one, other))
+            assert _likeness(first, second, east, north) > 0.8
+            # The other way round they have nothing in common.
+            assert _likeness(first, second, east, -north) < 0.5
+            assert _likeness(first, second, -east, north) < 0.5
+            checked += 1
+    assert checked
+
+
+def _likeness(first, second, east, north):
+    """Correlation of two images, of which the second lies that far from the first, at most a pixel beside."""
+    x, y = (places.ravel() for places in np.meshgrid(np.arange(-31, 32.0), np.arange(-31, 32.0)))
+    best = -1.0
+    for dx, dy in itertools.product((-1.0, 0.0, 1.0), repeat=2):
+        values = np.ma.masked_invalid(
+            np.ma.stack((values_in(first, x + dx, y + dy), values_in(second, x - east, y - north)))
+        )
+        good = ~np.ma.getmaskarray(values).any(axis=0)
+        best = max(best, float(np.corrcoef(values.data[:, good])[0, 1]))
+    return best

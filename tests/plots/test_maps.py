@@ -107,6 +107,8 @@ def test_a_match_result_needs_its_positions(zero, inputs, result):
     given = plots.match_fraction(answer, positions=(inputs["ra"], inputs["dec"]))
     answer_5, whole = (image_of(plots.match_fraction(one)).get_array() for one in (result, result))
     assert image_of(given).get_array().shape == answer_5.shape == whole.shape
+    with pytest.raises(TableError, match="a MatchResult holds no columns of the inputs"):
+        plots.match_fraction(answer, by="mag")
     with pytest.raises(UsageError, match="2000 positions are needed, not 1 and 1"):
         plots.match_fraction(answer, positions=([1.0], [2.0]))
 

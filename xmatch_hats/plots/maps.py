@@ -90,8 +90,8 @@ def match_fraction(
     result : table, lsdb.Catalog or MatchResult
         As `xmatch_hats.crossmatch` gives it with ``how="left"``.
     by : str, optional
-        Column of numbers, such as a magnitude, along which the fraction is drawn with its 68 % interval (Wilson 1927,
-        JASA 22, 209). By default a map is drawn.
+        Column of numbers of the inputs, such as a magnitude, along which the fraction is drawn with its 68 % interval
+        (Wilson 1927, JASA 22, 209). By default a map is drawn.
     positions : SkyCoord, table or pair of arrays in degrees, optional
         What was matched, for a map of a `MatchResult`, which does not hold it.
     catalog : str, optional

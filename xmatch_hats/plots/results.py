@@ -117,7 +117,7 @@ def matches_of(
     positions : SkyCoord, table or pair of arrays in degrees, optional
         Of the inputs, one for each row of the result, or each input of a `MatchResult`.
     column : str, optional
-        Another column that is wanted.
+        Another column that is wanted, of the inputs.
     left, right : (str, str), optional
         Columns with right ascension and declination of the inputs, and of the catalogue's rows.
 
@@ -127,7 +127,13 @@ def matches_of(
         It is no match, or lacks a column.
     """
     if isinstance(result, MatchResult):
-        return _of_result(result, catalog or "", positions, column)
+        if column is not None:
+            raise TableError(
+                "a MatchResult holds no columns of the inputs",
+                hint="give the table that crossmatch returns",
+                value=column,
+            )
+        return _of_result(result, catalog or "", positions)
     if not (is_table(result) or is_lsdb(result)) or isinstance(result, SkyCoord):
         raise UsageError(
             f"a {type(result).__name__} tells of no match",
@@ -158,7 +164,7 @@ def matches_of(
     return Matches(name, apart, kinds, first, 1 if rank is None else None, place, _pair(table, there), extra, unit)
 
 
-def _of_result(result: MatchResult, name: str, positions: Any, column: str | None) -> Matches:
+def _of_result(result: MatchResult, name: str, positions: Any) -> Matches:
     alone = np.setdiff1d(np.arange(result.num_positions), result.left)
     rows = np.concatenate((result.left, alone))
     none = np.full(len(alone), np.nan)
@@ -172,13 +178,9 @@ def _of_result(result: MatchResult, name: str, positions: Any, column: str | Non
         right = None if pair is None else (np.append(pair[0], none), np.append(pair[1], none))
     except TableError:
         pass  # columns that were asked for need not be coordinates
-    extra = np.empty(0)
-    if column is not None:
-        _require(column, result.rows.column_names)
-        extra = np.append(floats_of(result.rows, column, None), none)
     return Matches(
         name, np.append(result.distance_arcsec, none), result.status[rows].astype(np.int64),
-        np.append(result.rank <= 1, np.ones(len(alone), bool)), result.n_neighbors, place, right, extra,
+        np.append(result.rank <= 1, np.ones(len(alone), bool)), result.n_neighbors, place, right,
     )  # fmt: skip
 
 

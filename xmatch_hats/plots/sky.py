@@ -131,9 +131,14 @@ def order_of_counts(sky: CellCounts, view: SkyView) -> int:
     width = view.half_width_deg * (1 if view.is_whole_sky else 2)
     order = min(sky.settled().order, _order_of(width * CELL_PIXELS / PIXELS))
     coarsest = min(order, _order_of(width * LARGEST_CELL))
-    while order > coarsest and np.median([0, *sky.at(order)[1].sum(axis=0)]) < INPUTS_PER_CELL:
+    while order > coarsest and _median_held(sky, order) < INPUTS_PER_CELL:
         order -= 1
     return order
+
+
+def _median_held(sky: CellCounts, order: int) -> float:
+    held = sky.at(order)[1].sum(axis=0)
+    return float(np.median(held)) if held.size else 0.0
 
 
 def _order_of(width_deg: float) -> int:
