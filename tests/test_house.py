@@ -19,6 +19,7 @@ FLOORS = [
     {"catalogs"},
     {"matching"},
     {"alerts", "store"},
+    {"plots"},
     {"step", "bulk"},
     {"demo"},
     {"cli"},

@@ -1,10 +1,18 @@
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmatch_hats.sphere import PositionFault, chord_of_arcsec, position_faults, separation_arcsec, unit_vectors
+from xmatch_hats.sphere import (
+    PositionFault,
+    chord_of_arcsec,
+    offsets_arcsec,
+    position_faults,
+    separation_arcsec,
+    unit_vectors,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +66,26 @@ def test_chord_agrees_with_separation():
     a, b = unit_vectors([0.0], [0.0]), unit_vectors([0.01], [0.0])
     assert chord_of_arcsec(36.0) == pytest.approx(float(np.linalg.norm(a - b)), rel=1e-12)
     assert chord_of_arcsec(1e9) == 2.0
+
+
+@given(
+    st.floats(0.0, 360.0),
+    st.floats(-90.0, 90.0),
+    st.floats(0.0, 360.0),
+    st.floats(1e-6, 10.0),
+)
+def test_offsets_equal_astropys_projection(ra, dec, angle, arcsec):
+    """Also at the poles and through RA 0, for offsets down to a microarcsecond."""
+    there = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle * u.deg, arcsec * u.arcsec)
+    east, north = offsets_arcsec(there.ra.deg, there.dec.deg, ra, dec)
+    # Positions in degrees are right to some 1e-10 arcsec.
+    assert np.hypot(east, north) == pytest.approx(arcsec, rel=1e-8, abs=1e-9)
+    if abs(dec) < 89.999:
+        turned = [arcsec * np.sin(np.radians(angle)), arcsec * np.cos(np.radians(angle))]
+        assert [east, north] == pytest.approx(turned, rel=1e-6, abs=2e-9)
+
+
+def test_offsets_end_where_their_plane_does():
+    east, north = offsets_arcsec([90.0, 10.0], [0.0, 0.0], 0.0, 0.0)
+    assert np.isnan([east[0], north[0]]).all()
+    assert east[1] == pytest.approx(np.tan(np.radians(10.0)) * 206264.806)

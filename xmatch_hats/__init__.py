@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from xmatch_hats import plots
     from xmatch_hats.catalogs.copy import open_catalog
     from xmatch_hats.errors import XmatchError
     from xmatch_hats.matching.api import crossmatch
@@ -25,10 +26,12 @@ _HOMES = {
     "open_catalog": "xmatch_hats.catalogs.copy",
 }
 
-__all__ = ["Crossmatcher", "HealpixJoin", "XmatchError", "__version__", "crossmatch", "open_catalog"]
+__all__ = ["Crossmatcher", "HealpixJoin", "XmatchError", "__version__", "crossmatch", "open_catalog", "plots"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return import_module("xmatch_hats.plots")
     if name not in _HOMES:
         raise AttributeError(f"module 'xmatch_hats' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -115,3 +115,31 @@ def separation_arcsec(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray
 def chord_of_arcsec(radius_arcsec: float) -> float:
     """Length of the chord under an angle in arcseconds."""
     return float(2.0 * np.sin(0.5 * min(radius_arcsec / ARCSEC_PER_RADIAN, np.pi)))
+
+
+def offsets_arcsec(
+    ra: ArrayLike, dec: ArrayLike, from_ra: ArrayLike, from_dec: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Offsets of positions from others near them, in the plane that touches the sphere there (gnomonic projection).
+
+    Parameters
+    ----------
+    ra, dec, from_ra, from_dec : array_like of float, of shapes that fit each other
+        Degrees.
+
+    Returns
+    -------
+    east, north : ndarray of float64
+        Arcseconds; ``east`` is what is often written as the difference in right ascension times cos(dec), and right at
+        the poles, too. NaN a quarter turn away, where the plane ends.
+    """
+    turn = np.radians(np.asarray(ra, dtype=np.float64) - np.asarray(from_ra, dtype=np.float64))
+    lat, lat0 = (np.radians(np.asarray(angle, dtype=np.float64)) for angle in (dec, from_dec))
+    # Differences of nearly equal numbers would lose half of the digits: this is the same, rearranged.
+    half = np.sin(turn / 2.0)
+    lift = 2.0 * half * half * np.cos(lat)
+    depth = np.cos(lat - lat0) - lift * np.cos(lat0)
+    depth = np.where(depth > 1e-9, depth, np.nan)
+    east = np.cos(lat) * np.sin(turn) / depth
+    north = (np.sin(lat - lat0) + lift * np.sin(lat0)) / depth
+    return east * ARCSEC_PER_RADIAN, north * ARCSEC_PER_RADIAN

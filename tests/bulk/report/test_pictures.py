@@ -7,13 +7,13 @@ import io
 import numpy as np
 from matplotlib.image import imread
 
-from xmatch_hats.bulk.report.density import Density
 from xmatch_hats.bulk.report.outputs import Target
 from xmatch_hats.bulk.report.pictures import draw_pictures
 from xmatch_hats.bulk.report.scan import MatchTally
-from xmatch_hats.bulk.report.tallies import Cloud, Histogram
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.plots.chance import Density
+from xmatch_hats.plots.tallies import Cloud, Histogram
 
 
 def tally(separations=()):

@@ -14,17 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xmatch_hats.bulk.report.density import Density, expected_pairs, searched
 from xmatch_hats.bulk.report.scan import MatchTally
-from xmatch_hats.bulk.report.sky_map import SkyView, choose_view, draw_map, raster
-from xmatch_hats.bulk.report.tallies import Cloud, Histogram
 from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.plots.chance import SQUARE_DEG, Density, expected_pairs, searched
+from xmatch_hats.plots.maps import fraction_map
+from xmatch_hats.plots.pairs import decorate_offsets, draw_separations, show_counts
+from xmatch_hats.plots.sky import SkyView, add_map, colour_bar, map_size, order_of_counts, paint_cells, view_of_counts
+from xmatch_hats.plots.style import BLUE, DENSITIES, GREEN, ORANGE, PINK, SKY, entitle, plain
+from xmatch_hats.plots.tallies import Cloud, Histogram
 
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442"
-"""Colours that are told apart with any kind of colour vision (Okabe and Ito 2008)."""
 _LINES = (BLUE, ORANGE, GREEN, PINK, SKY, "#000000")
 _STROKES = ("-", "--", "-.", ":", "-", "--")
-DENSITIES, FRACTIONS = "viridis", "cividis"
 DPI = 120
 _STYLE = {
     "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "legend.frameon": False, "axes.axisbelow": True,
@@ -78,45 +78,38 @@ def _picture(tally: MatchTally, kind: str, title: str, caption: str, figure: Fig
 
 
 def _maps(tally: MatchTally) -> Iterator[Picture]:
-    view = choose_view(tally.sky)
-    cells, counts = tally.sky.at(view.order)
-    matched, tried = counts[MatchStatus.MATCHED], searched(counts)
-    area = 4 * np.pi * np.degrees(1) ** 2 / (12 * 4**view.order)
+    view = view_of_counts(tally.sky)
+    order = order_of_counts(tally.sky, view)
+    cells, counts = tally.sky.at(order)
+    matched = counts[MatchStatus.MATCHED]
     name = tally.target.name
     where = (
         "the whole sky in Mollweide's projection"
         if view.is_whole_sky
         else f"the region about RA {view.ra:.2f}, Dec {view.dec:+.2f} deg, in an equal-area projection"
     )
-    cell = f"HEALPix cells of order {view.order} ({area:.3g} square degrees)"
+    area = SQUARE_DEG / (12 * 4**order)
+    cell = f"HEALPix cells of order {order} ({area:.3g} square degrees)"
     about = f"{cell} of {where}; right ascension grows leftward."
     title = f"Matches with {name}"
-    figure = _map_figure(view)
+    figure, axes = _map(view)
     shown = np.where(matched > 0, matched, np.nan).astype(np.float64)
     top = max(1.0, float(np.percentile(matched[matched > 0], 99))) if matched.any() else 1.0
-    draw_map(
-        figure, view, raster(view, cells, shown), title=_plain(title), label="matches per cell", colours=DENSITIES,
-        limits=(0.0, top),
-    )  # fmt: skip
+    colour_bar(axes, paint_cells(axes, cells, order, shown, cmap=DENSITIES, vmin=0.0, vmax=top), "matches per cell")
+    entitle(axes, title)
     yield _picture(tally, "sky_matches", title, f"Matched inputs in {about}", figure)
-    if not tried.any():
+    if not searched(counts).any():
         return
-    fraction = np.divide(matched, tried, out=np.full(len(tried), np.nan), where=tried > 0)
-    low, high = (float(np.percentile(fraction[tried > 0], share)) for share in (1, 99))
-    if high - low < 0.02:
-        low, high = max(0.0, low - 0.01), min(1.0, high + 0.01)
+    figure, axes = _map(view)
+    fraction_map(tally.sky, name, axes)
     title = f"Fraction of inputs with a match in {name}"
-    figure = _map_figure(view)
-    draw_map(
-        figure, view, raster(view, cells, fraction), title=_plain(title), label="matched / (matched + unmatched)",
-        colours=FRACTIONS, limits=(low, high),
-    )  # fmt: skip
     caption = f"Of inputs where {name} is complete, those that have a match, in {about} Empty: no such inputs."
     yield _picture(tally, "sky_fraction", title, caption, figure)
 
 
-def _map_figure(view: SkyView) -> Figure:
-    return Figure(figsize=(9.5, 4.6) if view.is_whole_sky else (6.6, 5.4), layout="constrained")
+def _map(view: SkyView) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=map_size(view), layout="constrained")
+    return figure, add_map(figure, view)
 
 
 def _separations(tally: MatchTally, density: Density | None, why_none: str) -> Picture:
@@ -124,7 +117,6 @@ def _separations(tally: MatchTally, density: Density | None, why_none: str) -> P
     name = tally.target.name
     figure = Figure(figsize=(6.8, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    median = tally.separation.median()
     caption = f"Pairs by separation, in bins of {edges[1]:.3g} arcsec."
     expected = None
     if density is None:
@@ -132,32 +124,10 @@ def _separations(tally: MatchTally, density: Density | None, why_none: str) -> P
     else:
         expected = expected_pairs(density, tally.sky, edges, tally.target.n_neighbors)
         caption += _chance_words(tally, density)
-    # Logarithmic, or what is expected by chance could not be told from nothing.
-    floor = 0.5 if expected is None else min(0.5, max(float(expected.max()) / 20, 1e-6))
-    axes.stairs(counts, edges, color=BLUE, fill=True, alpha=0.35, baseline=floor)
-    axes.stairs(counts, edges, color=BLUE, baseline=floor, label=f"found: {tally.separation.total:,}")
-    axes.axvline(median or 0.0, color="#404040", linestyle=":", label=f"median {median:.3f} arcsec")
-    if expected is not None:
-        centres = (edges[1:] + edges[:-1]) / 2
-        axes.plot(centres, expected, color=ORANGE, linestyle="--", label=f"expected by chance: {_few(expected.sum())}")
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=floor)
-    axes.set_xlim(0.0, edges[-1])
-    axes.set_xlabel("Separation (arcsec)")
-    axes.set_ylabel(f"Pairs per {edges[1]:.3g} arcsec")
+    draw_separations(axes, edges, counts, expected, tally.separation.median())
     title = f"Separation of matches with {name}"
-    axes.set_title(_plain(title))
-    axes.legend()
+    entitle(axes, title)
     return _picture(tally, "separation", title, caption, figure)
-
-
-def _plain(text: str) -> str:
-    """Text that the drawing library does not take for a formula."""
-    return text.replace("$", r"\$")
-
-
-def _few(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _chance_words(tally: MatchTally, density: Density) -> str:
@@ -186,20 +156,11 @@ def _offsets(tally: MatchTally, offsets: Cloud) -> Picture:
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
     axes = figure.add_subplot()
     counts, reach = _inner(offsets)
-    _show_cloud(figure, axes, counts, (-reach, reach), (-reach, reach))
+    show_counts(axes, counts, (-reach, reach), (-reach, reach))
     dra, ddec = offsets.x.median() or 0.0, offsets.y.median() or 0.0
-    axes.axhline(0.0, color="#404040", linewidth=0.6)
-    axes.axvline(0.0, color="#404040", linewidth=0.6)
-    axes.plot([dra], [ddec], marker="+", markersize=14, markeredgewidth=2, color=ORANGE, linestyle="none",
-              label=f"median {dra:+.3f}, {ddec:+.3f} arcsec")  # fmt: skip
-    # East is on the left, as on the sky.
-    axes.invert_xaxis()
-    axes.set_aspect("equal")
-    axes.set_xlabel("ΔRA cos(Dec) (arcsec)")
-    axes.set_ylabel("ΔDec (arcsec)")
+    decorate_offsets(axes, (dra, ddec), reach)
     title = f"Offsets of matches with {tally.target.name}"
-    axes.set_title(_plain(title))
-    axes.legend(loc="upper right")
+    entitle(axes, title)
     caption = (
         f"Position in {tally.target.name} less that of the input, of {offsets.total:,} pairs; the cross marks the "
         f"medians: ΔRA cos(Dec) {dra:+.4f} arcsec, ΔDec {ddec:+.4f} arcsec."
@@ -223,19 +184,6 @@ def _inner(cloud: Cloud) -> tuple[NDArray[np.int64], float]:
     return middle.reshape(bins, factor, bins, factor).sum(axis=(1, 3)), reach
 
 
-def _show_cloud(
-    figure: Figure, axes: Axes, counts: NDArray[np.int64], x: tuple[float, float], y: tuple[float, float]
-) -> None:
-    """Draw counts in a plane, on a logarithmic scale of colours; empty bins stay white."""
-    image = np.where(counts > 0, counts, np.nan).T.astype(np.float64)
-    top = float(counts.max())
-    shown = axes.imshow(
-        image, origin="lower", extent=(*x, *y), aspect="auto", interpolation="nearest", cmap=DENSITIES,
-        norm="log" if top > 20 else "linear", vmin=1.0, vmax=max(top, 2.0),
-    )  # fmt: skip
-    figure.colorbar(shown, ax=axes, shrink=0.9).set_label("pairs per bin")
-
-
 def _magnitudes(tally: MatchTally) -> Picture:
     figure = Figure(figsize=(6.8, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -244,7 +192,7 @@ def _magnitudes(tally: MatchTally) -> Picture:
     for (name, histogram), colour, stroke in zip(drawn, _LINES, _STROKES, strict=False):
         edges, counts = histogram.rebinned(5)
         axes.stairs(
-            counts, edges, color=colour, linestyle=stroke, linewidth=1.5, label=_plain(f"{name}: {histogram.total:,}")
+            counts, edges, color=colour, linestyle=stroke, linewidth=1.5, label=plain(f"{name}: {histogram.total:,}")
         )
         ends += [*_span(edges, counts)]
     axes.set_xlim(min(ends), max(ends))
@@ -252,7 +200,7 @@ def _magnitudes(tally: MatchTally) -> Picture:
     axes.set_xlabel("Magnitude (mag)")
     axes.set_ylabel("Pairs per 0.25 mag")
     title = f"Magnitudes of matches with {tally.target.name}"
-    axes.set_title(_plain(title))
+    entitle(axes, title)
     axes.legend()
     beyond = sum(histogram.outside for _, histogram in drawn)
     caption = "Magnitudes of matches, by column"
@@ -267,7 +215,7 @@ def _colours(tally: MatchTally, diagram: Cloud, colour: tuple[str, str]) -> Pict
     bins = len(diagram.counts) // factor
     counts = diagram.counts.reshape(bins, factor, bins, factor).sum(axis=(1, 3))
     x_edges, y_edges = (one.edges[:: Cloud.FINER * factor] for one in (diagram.x, diagram.y))
-    _show_cloud(figure, axes, counts, (x_edges[0], x_edges[-1]), (y_edges[0], y_edges[-1]))
+    show_counts(axes, counts, (x_edges[0], x_edges[-1]), (y_edges[0], y_edges[-1]))
     axes.set_xlim(*_span(x_edges, counts.sum(axis=1)))
     # Bright ones are on top.
     axes.set_ylim(*reversed(_span(y_edges, counts.sum(axis=0))))
@@ -275,7 +223,7 @@ def _colours(tally: MatchTally, diagram: Cloud, colour: tuple[str, str]) -> Pict
     axes.set_xlabel(f"{first} - {second} (mag)")
     axes.set_ylabel(f"{first} (mag)")
     title = f"{first} - {second} and {first} of matches with {tally.target.name}"
-    axes.set_title(_plain(title))
+    entitle(axes, title)
     caption = (
         f"{diagram.total:,} matches that are detected in both bands, Vega magnitudes; {tally.colour_limits:,} more "
         "have no value in one of them, or an upper limit of brightness."

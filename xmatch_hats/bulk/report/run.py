@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +11,14 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from xmatch_hats.bulk.report.accounting import Accounting, account
-from xmatch_hats.bulk.report.density import Density, expected_pairs, local_density
 from xmatch_hats.bulk.report.outputs import Outputs, Target, find_outputs
 from xmatch_hats.bulk.report.scan import MatchTally, Scan, scan
 from xmatch_hats.bulk.runs.provenance import copy_input
 from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.errors import AccountError, UsageError, XmatchError
+from xmatch_hats.plots.chance import Density, expected_pairs, local_density
+from xmatch_hats.plots.extra import require_matplotlib
 
 if TYPE_CHECKING:
     from xmatch_hats.bulk.report.pictures import Picture
@@ -114,8 +114,7 @@ def make_report(folder: Path | str, out: Path | str | None = None, *, recount: b
 
 
 def _check_target(target: Path) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("pictures need Matplotlib", hint="pip install 'xmatch-hats[plots]'; or give --json alone")
+    require_matplotlib("or give --json alone")
     if target.exists() and not (target / PAGE).is_file() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError("exists, and is no report", place=target, hint="give another --out")
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from xmatch_hats.bulk.report.columns import MatchColumns, match_columns
 from xmatch_hats.bulk.report.outputs import Outputs, Part, Target
-from xmatch_hats.bulk.report.tallies import CellCounts, Cloud, Histogram
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
 from xmatch_hats.errors import PartitionReadError, XmatchError
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.status import STATUS_LABELS, MatchStatus
+from xmatch_hats.plots.tallies import CellCounts, Cloud, Histogram
+from xmatch_hats.sphere import offsets_arcsec
 
 BATCH_ROWS = 65_536
 SEPARATION_BINS = 1_200
@@ -192,12 +193,7 @@ def _count_offsets(rows: _Rows, right: tuple[str, str], is_pair: NDArray[np.bool
     if tally.offsets is None:
         reach = float(tally.separation.edges[-1])
         tally.offsets = Cloud((-reach, reach), (-reach, reach), OFFSET_BINS)
-    # Across RA 0 the short way round; between the two declinations, as near the poles they differ in their cosine.
-    turn = (other_ra - ra + 180.0) % 360.0 - 180.0
-    tally.offsets.add(
-        turn * np.cos(np.radians((dec + other_dec) / 2)) * 3600.0,
-        (other_dec - dec) * 3600.0,
-    )
+    tally.offsets.add(*offsets_arcsec(other_ra, other_dec, ra, dec))
 
 
 def _count_magnitudes(rows: _Rows, columns: MatchColumns, is_pair: NDArray[np.bool_], tally: MatchTally) -> None:

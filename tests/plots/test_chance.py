@@ -10,13 +10,13 @@ import pytest
 
 from tests.copies import make_copy, patch_table, sky_table
 from tests.oracle import brute_force
-from xmatch_hats.bulk.report.density import SQUARE_DEG, Density, expected_pairs, local_density
-from xmatch_hats.bulk.report.tallies import CellCounts
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.region import Cone
 from xmatch_hats.errors import CatalogError
 from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.plots.chance import SQUARE_DEG, Density, expected_pairs, local_density
+from xmatch_hats.plots.tallies import CellCounts
 
 
 def counted(ra, dec, status=MatchStatus.UNMATCHED):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xmatch_hats.bulk.report import tallies
-from xmatch_hats.bulk.report.tallies import CellCounts, Cloud, Histogram
 from xmatch_hats.healpix import cells_of
+from xmatch_hats.plots import tallies
+from xmatch_hats.plots.tallies import CellCounts, Cloud, Histogram
 
 
 @pytest.fixture

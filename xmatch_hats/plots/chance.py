@@ -1,4 +1,10 @@
-"""How many rows of a catalogue lie by chance so near to what was matched: from its own density around each position."""
+"""How many rows of a catalogue lie by chance so near to what was matched: from its own density around each position.
+
+Rows are taken to lie at random, independently of what is matched (a Poisson process of density rho). Around a position,
+``2 pi rho r dr`` unrelated rows are then expected at separations between r and r + dr. For one of these to be the
+nearest, no other may lie nearer, the probability of which is ``exp(-pi rho r**2)``, so that ``1 - exp(-pi rho r**2)``
+of the positions have an unrelated row within r (Downes et al. 1986, MNRAS 218, 31).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc
 
-from xmatch_hats.bulk.report.tallies import CellCounts
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.verify.maps import read_map
 from xmatch_hats.errors import CatalogError
 from xmatch_hats.healpix import MAX_ORDER
 from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.plots.tallies import CellCounts
 
 FINEST_ORDER = 8
 """Of the cells that a density is taken from: 0.05 square degrees."""
@@ -60,7 +66,22 @@ def local_density(copy: LocalCopy) -> Density:
         Neither can be read.
     """
     rows, counted = _rows_by_cell(copy)
-    covered = _covered(copy.coverage.ranges, FINEST_ORDER)
+    return make_density(rows, copy.coverage.ranges, counted)
+
+
+def make_density(rows: NDArray[np.int64], ranges: NDArray[np.int64], counted: str) -> Density:
+    """Make a density of counts.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (12 * 4**FINEST_ORDER,)
+        Number of rows of each cell.
+    ranges : ndarray of int64, shape (m, 2)
+        Where on the sky they were counted (`xmatch_hats.healpix`).
+    counted : str
+        What was counted, for people.
+    """
+    covered = covered_fraction(ranges, np.arange(12 << 2 * FINEST_ORDER, dtype=np.int64), FINEST_ORDER)
     # A cell on the border of the coverage holds rows of both sides of it.
     whole = covered > WHOLE
     if not whole.any():
@@ -87,7 +108,7 @@ def expected_pairs(
     ----------
     density : Density
     sky : CellCounts
-        Inputs by cell and status, see `xmatch_hats.bulk.report.scan.PLACED`.
+        Inputs by cell and value of `MatchStatus`, of those that lie on the sky.
     edges : ndarray of float64, shape (n + 1,)
         Of the bins, arcsec.
     n_neighbors : int or None
@@ -126,15 +147,29 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(np.round(logs, 3))
 
 
-def _rows_by_cell(copy: LocalCopy) -> tuple[NDArray[np.int64], str]:
+def rows_by_map(copy: LocalCopy) -> tuple[NDArray[np.int64], int, str] | None:
+    """Rows by cell as an occupancy map of the copy tells them, its order, and its name; None without one that is right.
+
+    Raises
+    ------
+    CatalogError
+        A map cannot be read.
+    """
     for path in (copy.main_path / name for name in ("skymap.fits", "point_map.fits")):
         if not path.is_file():
             continue
         image = _read(path)
         order = (len(image) // 12).bit_length() // 2
         if order >= FINEST_ORDER and int(image.sum()) == copy.total_rows:
-            rows = image.reshape(-1, 4 ** (order - FINEST_ORDER)).sum(axis=1)
-            return rows, f"rows of {copy.name} as its {path.name} counts them"
+            return image, order, path.name
+    return None
+
+
+def _rows_by_cell(copy: LocalCopy) -> tuple[NDArray[np.int64], str]:
+    if (mapped := rows_by_map(copy)) is not None:
+        image, order, name = mapped
+        rows = image.reshape(-1, 4 ** (order - FINEST_ORDER)).sum(axis=1)
+        return rows, f"rows of {copy.name} as its {name} counts them"
     image = np.zeros(12 << 2 * FINEST_ORDER, np.int64)
     for index in copy.read_healpix():
         cells, counts = np.unique(index >> 2 * (MAX_ORDER - FINEST_ORDER), return_counts=True)
@@ -170,14 +205,17 @@ def _read(path: Path) -> NDArray[np.int64]:
         raise CatalogError(f"cannot be read: {error}", place=path) from error
 
 
-def _covered(ranges: NDArray[np.int64], order: int) -> NDArray[np.float64]:
-    """Fraction of each cell of an order that ranges cover."""
+def covered_fraction(ranges: NDArray[np.int64], cells: NDArray[np.int64], order: int) -> NDArray[np.float64]:
+    """Fraction of each of some cells of an order that ranges cover."""
     size = 1 << 2 * (MAX_ORDER - order)
-    edges = np.arange(12 * 4**order + 1, dtype=np.int64) * size
+    return (_length_below(ranges, (cells + 1) * size) - _length_below(ranges, cells * size)) / size
+
+
+def _length_below(ranges: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Length of all ranges below each edge: whole ones, and the part of the one that it falls into."""
     sums = np.concatenate(([0], np.cumsum(ranges[:, 1] - ranges[:, 0])))
-    # Length of all ranges below an edge: whole ones, and the part of the one that it falls into.
     at = np.searchsorted(ranges[:, 0], edges, side="right")
     below = sums[at]
     inside = at > 0
     below[inside] -= np.maximum(0, ranges[at[inside] - 1, 1] - edges[inside])
-    return np.diff(below) / size
+    return below
