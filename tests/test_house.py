@@ -20,7 +20,7 @@ FLOORS = [
     {"matching"},
     {"alerts", "store"},
     {"step", "bulk"},
-    {"demo"},
+    {"demo", "doctor"},
     {"cli"},
 ]
 """From the ground up; a module may import from its own floor and those below."""

@@ -22,10 +22,13 @@ from xmatch_hats.cli.cone import box, cone
 from xmatch_hats.cli.db import db
 from xmatch_hats.cli.dead_letters import dead_letters
 from xmatch_hats.cli.demo import demo
+from xmatch_hats.cli.doctor import doctor
 from xmatch_hats.cli.match import match
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.run import run as run_step
 from xmatch_hats.errors import XmatchError
+
+PACKAGE = "xmatch_hats"
 
 app = typer.Typer(
     help="A local crossmatch engine for alert streams and surveys: exact, fast, and without an external service.",
@@ -51,6 +54,7 @@ def root(
 
 
 app.command()(demo)
+app.command()(doctor)
 app.command()(alerts)
 app.command(cls=NumericArgs)(match)
 app.command(cls=NumericArgs)(cone)
@@ -81,6 +85,11 @@ def run(args: list[str] | None = None) -> int:
         # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        if (error.name or PACKAGE).startswith(PACKAGE):
+            raise
+        typer.echo(f"{PROGRAM}: the library {error.name} is missing (see `{PROGRAM} doctor`)", err=True)
+        return 1
     except OSError as error:
         # What no layer foresaw: a full disk, a name too long, a folder that vanished.
         place = f"{error.filename}: " if error.filename else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmatch_hats.cli.catalog_pull import pull
+from xmatch_hats.cli.completion import complete_catalog, complete_name, complete_version
 from xmatch_hats.cli.console import working
 from xmatch_hats.cli.destination import (
     AsOption,
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 
 catalog = typer.Typer(help="Make, verify, describe, list and switch local copies of catalogues.", no_args_is_help=True)
 
-CopyArgument = Annotated[str, typer.Argument(metavar="DIR_OR_NAME", help="Folder of a copy, NAME, or NAME@VERSION.")]
+CopyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DIR_OR_NAME", help="Folder of a copy, NAME, or NAME@VERSION.", autocompletion=complete_catalog
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -165,8 +171,10 @@ def list_(as_json: JsonOption = False) -> None:
 
 @catalog.command()
 def use(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered name.")],
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="One of its versions.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered name.", autocompletion=complete_name)],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="One of its versions.", autocompletion=complete_version)
+    ],
 ) -> None:
     """Make a version the one that its name leads to; the same way leads back. Readers never see neither.
 

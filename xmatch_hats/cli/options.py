@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
 
 CatalogsOption = Annotated[
     list[str],
-    typer.Option("--catalog", metavar="[NAME=]DIR", help="Copy to match with: a folder or a registered name. Repeats."),
+    typer.Option(
+        "--catalog",
+        metavar="[NAME=]DIR",
+        help="Copy to match with: a folder or a registered name. Repeats.",
+        autocompletion=complete_catalog,
+    ),
 ]
 CatalogOption = Annotated[
-    str, typer.Option("--catalog", metavar="DIR", help="Copy to search: a folder or a registered name.")
+    str,
+    typer.Option(
+        "--catalog",
+        metavar="DIR",
+        help="Copy to search: a folder or a registered name.",
+        autocompletion=complete_catalog,
+    ),
 ]
 ColumnsOption = Annotated[
     list[str] | None,
