@@ -31,7 +31,8 @@ from xmatch_hats.errors import XmatchError
 PACKAGE = "xmatch_hats"
 
 app = typer.Typer(
-    help="A local crossmatch engine for alert streams and surveys: exact, fast, and without an external service.",
+    help="A local crossmatch engine for alert streams and surveys: exact, fast, and without an external service."
+    "\n\nExample: xmatch-hats demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -110,9 +111,30 @@ def _invoke(args: list[str]) -> int:
     return 0
 
 
+_JARGON = {
+    "float_parsing": "is not a number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "greater_than_equal": "is below {ge:g}",
+}
+"""What pydantic's kinds of errors mean, in words that go behind the value."""
+
+
+def _without_jargon(error: TyperException) -> str:
+    """Message of wrong use, with the value; the parser's words for it tell of its own insides."""
+    message = error.format_message()
+    errors = getattr(error.__cause__, "errors", None)
+    if errors is None:
+        return message
+    first = errors()[0]
+    if words := _JARGON.get(first["type"]):
+        return f"{message.partition(': ')[0]}: {first['input']!r} {words.format(**first.get('ctx', {}))}"
+    return message.replace("Value error, ", "")
+
+
 def _tell_wrong_use(error: TyperException) -> None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else PROGRAM
     # Without a message the help has been shown in its place.
-    if message := " ".join(error.format_message().split()).removesuffix("."):
+    if message := " ".join(_without_jargon(error).split()).removesuffix("."):
         typer.echo(f"{path}: {message} (see {path} -h)", err=True)
