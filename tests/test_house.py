@@ -14,14 +14,14 @@ from tests.conftest import LONGEST, TESTS
 PACKAGE = Path(__file__).resolve().parents[1] / "xmatch_hats"
 FLOORS = [
     {"errors"},
-    {"config", "machine_code", "sphere", "healpix"},
+    {"config", "display", "machine_code", "sphere", "healpix"},
     {"tables"},
     {"catalogs"},
     {"matching"},
     {"alerts", "store"},
     {"plots"},
     {"step", "bulk"},
-    {"demo"},
+    {"demo", "doctor"},
     {"cli"},
 ]
 """From the ground up; a module may import from its own floor and those below."""

@@ -15,6 +15,8 @@ from typing import Any
 
 from xmatch_hats.errors import ConfigError
 
+__all__ = ["CATALOGS_ENV", "CONFIG_ENV", "Config", "config_path", "load_config"]
+
 CATALOGS_ENV = "XMATCH_HATS_CATALOGS"
 CONFIG_ENV = "XMATCH_HATS_CONFIG"
 
@@ -78,3 +80,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"not a TOML file: {error}", place=path) from error
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", place=path) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,30 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+__all__ = [
+    "AccountError",
+    "BrokerError",
+    "CatalogError",
+    "CatalogNotFoundError",
+    "ConfigError",
+    "CoverageError",
+    "DefinitionError",
+    "OutputError",
+    "PacketError",
+    "PartitionReadError",
+    "PositionError",
+    "RadiusError",
+    "RegistryError",
+    "RemoteError",
+    "SelfCheckError",
+    "StoreError",
+    "SystemFailure",
+    "TableError",
+    "UnknownSchemaError",
+    "UsageError",
+    "XmatchError",
+]
+
 
 class XmatchError(Exception):
     """The root of every error that this package raises on purpose.
@@ -139,3 +163,7 @@ class OutputError(XmatchError):
 
 class AccountError(XmatchError):
     """The counts of a batch do not add up: a fault of this program, at which it stops rather than lose an alert."""
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -153,7 +153,7 @@ def test_what_is_not_a_map_is_refused_by_name(tmp_path, content, reason):
 
 
 def test_a_missing_map_is_refused(tmp_path):
-    with pytest.raises(CoverageError, match="No such file"):
+    with pytest.raises(CoverageError, match="there is no such file"):
         Coverage.from_moc_file(tmp_path / "none.fits")
 
 

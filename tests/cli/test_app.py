@@ -88,6 +88,11 @@ def failing_app(raised: BaseException) -> typer.Typer:
         (UsageError("makes no sense"), 2, "xmatch-hats: makes no sense"),
         (OSError(28, "No space left on device", "/full/o.csv"), 1, "xmatch-hats: /full/o.csv: No space left on device"),
         (OSError("odd"), 1, "xmatch-hats: odd"),
+        (
+            ModuleNotFoundError("No module named 'lsdb'", name="lsdb"),
+            1,
+            "xmatch-hats: the library lsdb is missing (see `xmatch-hats doctor`)",
+        ),
         (typer.Exit(3), 3, ""),
     ],
 )

@@ -111,7 +111,11 @@ def margin_order(margin_arcsec: float) -> int:
         The margin is not a positive number, or wider than an eighth of a base cell.
     """
     if not (math.isfinite(margin_arcsec) and margin_arcsec > 0):
-        raise UsageError("the margin must be a positive number of arcseconds", value=margin_arcsec)
+        raise UsageError(
+            f"the margin must be a positive number of arcseconds, not {margin_arcsec:g}",
+            hint="it is the largest radius that can be searched; 10 is usual",
+            value=margin_arcsec,
+        )
     base_arcsec = math.degrees(math.sqrt(math.pi / 3)) * 3600.0
     order = min(FINEST_MARGIN_ORDER, math.floor(math.log2(base_arcsec / (1.6 * margin_arcsec))))
     if order < 3:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, ROW_COLUMN, Partition
 from xmatch_hats.catalogs.manifest import Manifest
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, DefinitionError, UsageError
+from xmatch_hats.tables.metadata import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
     from xmatch_hats.catalogs.coverage import Coverage
     from xmatch_hats.catalogs.definition import Definition
+
+__all__ = ["IMPORT_HINT", "LocalCopy", "guess_id", "near_names", "open_catalog", "open_copy"]
+
+IMPORT_HINT = "make a copy with `xmatch-hats catalog import`"
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,30 @@ class LocalCopy:
             margin_path=margin,
             version=manifest.uuid if manifest else _foreign_version(main),
             suffix=properties.get("hats_npix_suffix", ".parquet"),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<LocalCopy {self.name}: {self.total_rows:,} rows in {len(self.partitions):,} partitions, "
+            f"margin {self.margin_arcsec:g} arcsec, {self.path}>"
+        )
+
+    def _repr_html_(self) -> str:
+        columns = [self.schema.field(name) for name in self.column_names(None)]
+        record = self.manifest.coverage if self.manifest else None
+        facts = {
+            "folder": self.path,
+            "rows": self.total_rows,
+            "partitions": len(self.partitions),
+            "margin": f"{self.margin_arcsec:g} arcsec",
+            "coverage": f"{record.kind}, {record.sky_fraction:.4%} of the sky" if record else "not recorded",
+            "created": self.manifest.created if self.manifest else None,
+        }
+        return as_html(
+            f"{self.name}: a local copy",
+            facts,
+            ("column", "type", "unit", "description"),
+            [(field.name, field.type, text_of(field, "unit"), text_of(field, "description")) for field in columns],
         )
 
     @cached_property
@@ -260,6 +290,8 @@ def guess_id(schema: pa.Schema) -> str | None:
 
 def _find_tables(folder: Path) -> tuple[Path, Path | None]:
     """Folders of the main table and of the margin with the largest radius."""
+    if folder.is_file():
+        raise CatalogNotFoundError("is a file, not the folder of a copy", place=folder, hint=IMPORT_HINT)
     if not folder.is_dir():
         raise CatalogNotFoundError("there is no such folder", place=folder, hint="see `xmatch-hats catalog list`")
     if not layout.is_collection(folder):
@@ -268,7 +300,7 @@ def _find_tables(folder: Path) -> tuple[Path, Path | None]:
         raise CatalogNotFoundError(
             "is not a HATS catalogue: no collection.properties or hats.properties in it",
             place=folder,
-            hint="make a copy with `xmatch-hats catalog import`",
+            hint=IMPORT_HINT,
         )
     properties = layout.read_collection_properties(folder)
     main = folder / properties["hats_primary_table_url"]
@@ -332,3 +364,7 @@ def _foreign_version(main: Path) -> str:
             state = path.stat()
             digest.update(f"{name} {state.st_ino} {state.st_mtime_ns} {state.st_size}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -23,6 +23,8 @@ from xmatch_hats.sphere import ARCSEC_PER_RADIAN
 if TYPE_CHECKING:
     from mocpy import MOC
 
+__all__ = ["Coverage", "CoverageKind"]
+
 CoverageKind = Literal["all-sky", "moc", "region", "rows"]
 
 
@@ -57,6 +59,10 @@ class Coverage:
         self.order = order
         self.source = source
         self._ranges = healpix.merge_ranges(ranges)
+
+    def __repr__(self) -> str:
+        estimated = ", estimated" if self.estimated else ""
+        return f"<Coverage {self.kind}{estimated}: {self.sky_fraction:.4%} of the sky at order {self.order}>"
 
     @classmethod
     def all_sky(cls) -> Coverage:
@@ -188,3 +194,7 @@ class Coverage:
         """
         summary, ranges = moc_files.load(Path(folder))
         return cls(summary["kind"], ranges, summary["order"], summary["source"])
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

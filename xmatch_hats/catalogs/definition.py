@@ -18,8 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from xmatch_hats.catalogs import _canonical, _definition_file
 from xmatch_hats.catalogs.checks import SelfCheck
 from xmatch_hats.catalogs.layout import RESERVED
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import DefinitionError
 from xmatch_hats.tables.metadata import make_field
+
+__all__ = ["Bulk", "Column", "Definition", "Place", "TypeName", "definition_for", "list_definitions", "load_definition"]
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +172,22 @@ class Definition(BaseModel):
                 if (types[name] == "string") != (name in check.texts):
                     wanted = "a string" if name in check.texts else "a number"
                     raise ValueError(f"self_checks.{check.name} needs {wanted} and {name} is {types[name]}")
+
+    def __repr__(self) -> str:
+        return f"<Definition {self.name}: {self.title}, {len(self.columns):,} columns>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "title": self.title,
+            "rows of the whole": self.rows,
+            "columns": len(self.columns),
+            "positions": f"{self.ra_column}, {self.dec_column}, {self.frame}",
+            "epoch": self.epoch,
+            "radius, margin": f"{self.radius_arcsec:g}, {self.margin_arcsec:g} arcsec",
+            "please cite": self.citation,
+        }
+        rows = [(column.name, column.unit, column.vizier or "", column.description) for column in self.columns]
+        return as_html(f"{self.name}: a definition", facts, ("column", "unit", "VizieR", "description"), rows)
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -380,3 +399,7 @@ def _load_file(path: Path) -> Definition:
         return Definition.model_validate(values)
     except ValidationError as error:
         raise _definition_file.explain(error, path) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -95,6 +95,9 @@ class Manifest(_Record):
     checksum: str = ""
     """SHA-256 of all of the above, set by `write`; it is what `expected_checksum` gives of an intact manifest."""
 
+    def __repr__(self) -> str:
+        return f"<Manifest {self.name}: {self.rows:,} rows, {len(self.files):,} files, created {self.created}>"
+
     @property
     def expected_checksum(self) -> str:
         """SHA-256 of everything but the checksum itself."""

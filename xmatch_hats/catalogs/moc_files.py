@@ -58,9 +58,14 @@ def read_moc(path: Path) -> MOC:
         if not head.strip():
             raise CoverageError("the MOC file is empty", place=path)
         return _checked(MOC.load(str(path), format="ascii"), path)
+    except FileNotFoundError as error:
+        hint = "give the file of a spatial MOC; a coverage may also be rows or all-sky"
+        raise CoverageError("there is no such file", place=path, hint=hint) from error
     except OSError as error:
-        # mocpy reports what it cannot parse as OSError too, over several lines.
+        # mocpy reports what it cannot parse as OSError too, over several lines, with where it stood in its own grammar.
         reason = error.strerror or " ".join(str(error).split())
+        if reason.startswith("Parse error"):
+            reason = "neither a FITS file, nor JSON, nor text of cells"
         raise CoverageError(f"not a readable MOC: {reason}", place=path, hint="give a spatial MOC") from error
     except (ValueError, AttributeError, UnicodeDecodeError) as error:
         raise CoverageError(f"not a readable MOC: {error}", place=path, hint="give a spatial MOC") from error

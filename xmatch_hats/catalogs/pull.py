@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from xmatch_hats.catalogs.copy import LocalCopy
     from xmatch_hats.catalogs.definition import Definition
 
+__all__ = ["DEFAULT_WORKERS", "PullProgress", "PullSettings", "SilentPull", "pull_catalog"]
+
 DEFAULT_WORKERS = 4
 """Files fetched at once: the network is slower than one core."""
 
@@ -340,3 +342,7 @@ def _checked(definition: Definition) -> Callable[[Iterator[pa.RecordBatch], str]
         checker.finish(place)
 
     return check
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

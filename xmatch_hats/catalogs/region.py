@@ -21,6 +21,8 @@ from xmatch_hats.catalogs.moc_files import moc_of
 from xmatch_hats.errors import UsageError
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN, RA_MAX_DEG, RA_MIN_DEG, separation_arcsec, unit_vectors
 
+__all__ = ["Box", "Cone", "MocRegion", "Region", "grown"]
+
 _OUTSIDE, _TOUCHED, _INSIDE = -1, 0, 1
 _CELLS_ACROSS = 256
 """A region is drawn with cells this much smaller than itself, so that its ragged edge is a small part of it."""
@@ -357,3 +359,7 @@ def _check_ra(what: str, ra: float) -> None:
 def _check_dec(what: str, dec: float) -> None:
     if not -90.0 <= dec <= 90.0:
         raise UsageError(f"declination {dec:g} is not within -90...90 degrees", place=what, value=dec)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

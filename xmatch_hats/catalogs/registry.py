@@ -19,6 +19,19 @@ from xmatch_hats.catalogs.staging import leftover_names
 from xmatch_hats.config import Config, load_config
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, UsageError
 
+__all__ = [
+    "CURRENT",
+    "Entry",
+    "after_publish",
+    "is_folder_argument",
+    "is_registered",
+    "list_copies",
+    "new_version_path",
+    "resolve",
+    "split_name",
+    "use",
+]
+
 log = logging.getLogger(__name__)
 
 CURRENT = "current"
@@ -93,13 +106,7 @@ def resolve(name_or_path: str | Path) -> Path:
     if home is not None and version is None:
         return home
     if not folder.is_dir():
-        known = sorted({entry.name for entry in list_copies()})
-        raise CatalogNotFoundError(
-            f"no catalogue is named {name}" + ("" if home is None else f" with a version {version}"),
-            place=config.catalogs_root,
-            hint=f"there are {', '.join(known)}" if known else "make one with `xmatch-hats catalog import`",
-            value=name,
-        )
+        raise _no_name(name, "" if home is None else f" with a version {version}")
     version = version or _current(folder)
     if version is None or not (folder / version).is_dir():
         raise _no_version(folder, version)
@@ -143,7 +150,7 @@ def use(name: str, version: str) -> Path:
     folder = config.catalogs_root / name
     target = folder / version
     if not folder.is_dir():
-        raise CatalogNotFoundError(f"no catalogue is named {name}", place=config.catalogs_root, value=name)
+        raise _no_name(name)
     if not target.is_dir():
         raise _no_version(folder, version)
     LocalCopy.open(target)
@@ -236,6 +243,16 @@ def _fresh_version(folder: Path) -> str:
     return version
 
 
+def _no_name(name: str, more: str = "") -> CatalogNotFoundError:
+    known = sorted({entry.name for entry in list_copies()})
+    return CatalogNotFoundError(
+        f"no catalogue is named {name}{more}",
+        place=load_config().catalogs_root,
+        hint=f"there are {', '.join(known)}" if known else "make one with `xmatch-hats catalog import`",
+        value=name,
+    )
+
+
 def _no_version(folder: Path, version: str | None) -> CatalogNotFoundError:
     versions = _versions(folder)
     missing = "has no current version" if version is None else f"has no version {version}"
@@ -246,3 +263,7 @@ def _no_version(folder: Path, version: str | None) -> CatalogNotFoundError:
     else:
         hint = f"there are {', '.join(versions)}"
     return CatalogNotFoundError(f"{folder.name} {missing}", place=folder, hint=hint, value=version)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

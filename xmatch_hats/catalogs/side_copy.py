@@ -109,6 +109,9 @@ class SideCopy:
             raise CatalogError("lists other partitions than the copy has", place=path, hint=REBUILD_HINT)
         return cls(folder, info.version, info.columns, sizes)
 
+    def __repr__(self) -> str:
+        return f"<SideCopy {self.folder}: {len(self.columns)} columns, {self.bytes:,} bytes>"
+
     @property
     def bytes(self) -> int:
         """Bytes of its files."""

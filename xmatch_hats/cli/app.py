@@ -22,13 +22,17 @@ from xmatch_hats.cli.cone import box, cone
 from xmatch_hats.cli.db import db
 from xmatch_hats.cli.dead_letters import dead_letters
 from xmatch_hats.cli.demo import demo
+from xmatch_hats.cli.doctor import doctor
 from xmatch_hats.cli.match import match
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.run import run as run_step
 from xmatch_hats.errors import XmatchError
 
+PACKAGE = "xmatch_hats"
+
 app = typer.Typer(
-    help="A local crossmatch engine for alert streams and surveys: exact, fast, and without an external service.",
+    help="A local crossmatch engine for alert streams and surveys: exact, fast, and without an external service."
+    "\n\nExample: xmatch-hats demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -51,6 +55,7 @@ def root(
 
 
 app.command()(demo)
+app.command()(doctor)
 app.command()(alerts)
 app.command(cls=NumericArgs)(match)
 app.command(cls=NumericArgs)(cone)
@@ -81,6 +86,11 @@ def run(args: list[str] | None = None) -> int:
         # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        if (error.name or PACKAGE).startswith(PACKAGE):
+            raise
+        typer.echo(f"{PROGRAM}: the library {error.name} is missing (see `{PROGRAM} doctor`)", err=True)
+        return 1
     except OSError as error:
         # What no layer foresaw: a full disk, a name too long, a folder that vanished.
         place = f"{error.filename}: " if error.filename else ""
@@ -101,9 +111,30 @@ def _invoke(args: list[str]) -> int:
     return 0
 
 
+_JARGON = {
+    "float_parsing": "is not a number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "greater_than_equal": "is below {ge:g}",
+}
+"""What pydantic's kinds of errors mean, in words that go behind the value."""
+
+
+def _without_jargon(error: TyperException) -> str:
+    """Message of wrong use, with the value; the parser's words for it tell of its own insides."""
+    message = error.format_message()
+    errors = getattr(error.__cause__, "errors", None)
+    if errors is None:
+        return message
+    first = errors()[0]
+    if words := _JARGON.get(first["type"]):
+        return f"{message.partition(': ')[0]}: {first['input']!r} {words.format(**first.get('ctx', {}))}"
+    return message.replace("Value error, ", "")
+
+
 def _tell_wrong_use(error: TyperException) -> None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else PROGRAM
     # Without a message the help has been shown in its place.
-    if message := " ".join(error.format_message().split()).removesuffix("."):
+    if message := " ".join(_without_jargon(error).split()).removesuffix("."):
         typer.echo(f"{path}: {message} (see {path} -h)", err=True)

@@ -14,7 +14,10 @@ bulk = typer.Typer(no_args_is_help=True)
 
 @bulk.callback()
 def root() -> None:
-    """Match whole catalogues and whole nights of alerts; what was stopped goes on with the same command."""
+    """Match whole catalogues and whole nights of alerts; what was stopped goes on with the same command.
+
+    Example: xmatch-hats bulk report ./nights
+    """
 
 
 bulk.command()(alerts)

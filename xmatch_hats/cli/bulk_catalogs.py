@@ -19,6 +19,7 @@ from xmatch_hats.cli.bulk_options import (
     tell_dashboard,
     tell_estimate,
 )
+from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.cli.console import counted, note
 from xmatch_hats.cli.match import Join, wanted_neighbors
 from xmatch_hats.cli.options import SchedulerOption, TlsOption, WorkersOption, begin_workers, split_columns
@@ -34,9 +35,16 @@ CLUSTER_FROM_ROWS = 2_000_000
 
 def catalogs(  # noqa: PLR0913, options are the arguments of a command
     left: Annotated[
-        str, typer.Argument(metavar="LEFT", help="HATS catalogue, a folder or a registered name; or a table or tables.")
+        str,
+        typer.Argument(
+            metavar="LEFT",
+            help="HATS catalogue, a folder or a registered name; or a table or tables.",
+            autocompletion=complete_catalog,
+        ),
     ],
-    right: Annotated[str, typer.Argument(metavar="RIGHT", help="HATS catalogue to match with.")],
+    right: Annotated[
+        str, typer.Argument(metavar="RIGHT", help="HATS catalogue to match with.", autocompletion=complete_catalog)
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write; it must not exist.")],
     radius: Annotated[float, typer.Option("--radius", metavar="ARCSEC", help="Search radius.")],
     neighbors: Annotated[int | None, typer.Option("--neighbors", min=1, metavar="K", help="The K nearest.")] = None,

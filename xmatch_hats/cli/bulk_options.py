@@ -14,6 +14,7 @@ import typer
 
 from xmatch_hats.bulk.runs.watch import Listener, Progress
 from xmatch_hats.cli.console import counted
+from xmatch_hats.cli.options import check_scheduler
 from xmatch_hats.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def bulk_scheduler(
     from xmatch_hats.matching.scheduling import Scheduler
     from xmatch_hats.matching.tls import TlsFiles
 
+    check_scheduler(address, workers)
     is_own = address is None and workers != 0
     if dashboard and not is_own:
         raise UsageError("a dashboard is for workers that are started here", place="--dashboard", hint="leave it out")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmatch_hats.cli.catalog_pull import pull
-from xmatch_hats.cli.console import working
+from xmatch_hats.cli.completion import complete_catalog, complete_name, complete_version
+from xmatch_hats.cli.console import show_json, working
 from xmatch_hats.cli.destination import (
     AsOption,
+    MadeJsonOption,
     OutOption,
     SideCopyOption,
     choose_destination,
@@ -26,9 +28,17 @@ if TYPE_CHECKING:
     from xmatch_hats.catalogs.registry import Entry
     from xmatch_hats.catalogs.verify import VerifyReport
 
-catalog = typer.Typer(help="Make, verify, describe, list and switch local copies of catalogues.", no_args_is_help=True)
+catalog = typer.Typer(
+    help="Make, verify, describe, list and switch local copies of catalogues.\n\nExample: xmatch-hats catalog list",
+    no_args_is_help=True,
+)
 
-CopyArgument = Annotated[str, typer.Argument(metavar="DIR_OR_NAME", help="Folder of a copy, NAME, or NAME@VERSION.")]
+CopyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DIR_OR_NAME", help="Folder of a copy, NAME, or NAME@VERSION.", autocompletion=complete_catalog
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -57,6 +67,7 @@ def import_(  # noqa: PLR0913, options are the arguments of a command
     ] = None,
     hdu: Annotated[int | None, typer.Option("--hdu", min=0, help="FITS only: number of the table's HDU.")] = None,
     side_copy: SideCopyOption = True,
+    as_json: MadeJsonOption = False,
 ) -> None:
     """Import tables into a verified local copy with a margin cache.
 
@@ -83,7 +94,7 @@ def import_(  # noqa: PLR0913, options are the arguments of a command
             side_copy=side_copy,
             name=registered_name(name),
         )
-    tell_finished(copy, name)
+    tell_finished(copy, name, as_json=as_json)
 
 
 catalog.command(cls=NumericArgs)(pull)
@@ -165,8 +176,10 @@ def list_(as_json: JsonOption = False) -> None:
 
 @catalog.command()
 def use(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered name.")],
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="One of its versions.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered name.", autocompletion=complete_name)],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="One of its versions.", autocompletion=complete_version)
+    ],
 ) -> None:
     """Make a version the one that its name leads to; the same way leads back. Readers never see neither.
 
@@ -185,6 +198,7 @@ def side_copy_(
         str | None, typer.Option("--columns", metavar="A,B,...|all", help="Default: those that streams ask for.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove it instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a copy's side copy, anew if it has one: chosen columns uncompressed, so that streams map instead of decode.
 
@@ -200,6 +214,9 @@ def side_copy_(
     opened = open_copy(copy)
     if remove:
         remove_side_copy(opened)
+        if as_json:
+            show_json({"path": str(opened.path), "side_copy": None})
+            return
         typer.echo(f"{opened.path}: has no side copy")
         return
     chosen = _columns(columns)
@@ -208,6 +225,10 @@ def side_copy_(
         side = build_side_copy(
             opened, opened.column_names(None) if chosen == "all" else chosen, lambda done, _: progress.step(done)
         )
+    if as_json:
+        made = {"folder": str(side.folder), "bytes": side.bytes, "columns": side.columns}
+        show_json({"path": str(opened.path), "side_copy": made})
+        return
     typer.echo(f"{side.folder}: {_size(side.bytes)}, {len(side.columns)} columns of {opened.total_rows:,} rows")
 
 

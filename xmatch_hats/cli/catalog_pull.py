@@ -9,6 +9,7 @@ import typer
 
 from xmatch_hats.cli.destination import (
     AsOption,
+    MadeJsonOption,
     OutOption,
     SideCopyOption,
     choose_destination,
@@ -117,6 +118,7 @@ def pull(  # noqa: PLR0913, options are the arguments of a command
         int | None, typer.Option("--workers", min=0, help="Files fetched at once, and worker processes.")
     ] = None,
     side_copy: SideCopyOption = True,
+    as_json: MadeJsonOption = False,
 ) -> None:
     """Pull a public HATS catalogue, whole or a region or some columns, into a verified local copy with a margin cache.
 
@@ -142,7 +144,7 @@ def pull(  # noqa: PLR0913, options are the arguments of a command
             side_copy=side_copy,
             name=registered_name(name),
         )
-    tell_finished(copy, name)
+    tell_finished(copy, name, as_json=as_json)
 
 
 def _region(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import check_output, counted, note, show_rows, working
+from xmatch_hats.cli.console import check_output, counted, note, show_json, show_rows, working
 from xmatch_hats.cli.options import CatalogOption, ColumnsOption, OverwriteOption, split_columns
+from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +22,10 @@ OutOption = Annotated[
     typer.Option("--out", metavar="TABLE", help="Write there, in the format of the suffix; default: print."),
 ]
 
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object: rows, and whether the region is covered.")
+]
+
 
 def cone(
     ra: Annotated[float, typer.Argument(metavar="RA", help="Degrees.")],
@@ -30,6 +35,7 @@ def cone(
     columns: ColumnsOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the sources within a radius of a position, the nearest first.
 
@@ -42,15 +48,17 @@ def cone(
     from xmatch_hats.matching.search import Cone, cone_rows
 
     region = Cone(ra, dec, radius)
-    if out is not None:
-        check_output(out, overwrite)
+    _check(out, overwrite, as_json)
     copy = open_copy(catalog)
     with working("searching"):
         rows = cone_rows(copy, region, split_columns(columns))
+    if as_json:
+        _tell_json(copy, region, rows)
+        return
     _deliver(copy, region, rows, out, overwrite)
 
 
-def box(
+def box(  # noqa: PLR0913, options are the arguments of a command
     ra_min: Annotated[float, typer.Argument(metavar="RA_MIN", help="Degrees.")],
     ra_max: Annotated[float, typer.Argument(metavar="RA_MAX", help="Degrees, reached eastward from RA_MIN.")],
     dec_min: Annotated[float, typer.Argument(metavar="DEC_MIN", help="Degrees.")],
@@ -59,6 +67,7 @@ def box(
     columns: ColumnsOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the sources of a box in right ascension and declination, along the HEALPix curve.
 
@@ -71,12 +80,28 @@ def box(
     from xmatch_hats.matching.search import Box, box_rows
 
     region = Box(ra_min, ra_max, dec_min, dec_max)
-    if out is not None:
-        check_output(out, overwrite)
+    _check(out, overwrite, as_json)
     copy = open_copy(catalog)
     with working("searching"):
         rows = box_rows(copy, region, split_columns(columns))
+    if as_json:
+        _tell_json(copy, region, rows)
+        return
     _deliver(copy, region, rows, out, overwrite)
+
+
+def _check(out: Path | None, overwrite: bool, as_json: bool) -> None:
+    if out is None:
+        return
+    if as_json:
+        raise UsageError("rows are either printed or written", place="--json", hint="give either --json or --out")
+    check_output(out, overwrite)
+
+
+def _tell_json(copy: LocalCopy, region: Cone | Box, rows: pa.Table) -> None:
+    from xmatch_hats.matching.search import is_covered
+
+    show_json({"catalog": str(copy.path), "covered": is_covered(copy, region), "rows": rows.to_pylist()})
 
 
 def _deliver(copy: LocalCopy, region: Cone | Box, rows: pa.Table, out: Path | None, overwrite: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -35,6 +37,19 @@ def working(text: str) -> Iterator[None]:
 def note(text: str) -> None:
     """Tell something beside the output."""
     typer.echo(text, err=True)
+
+
+def show_json(value: Any) -> None:
+    """Print a value as one line of JSON; what JSON has no number for, NaN and infinities, is null."""
+    typer.echo(json.dumps(_finite(value), default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def counted(number: int, noun: str) -> str:

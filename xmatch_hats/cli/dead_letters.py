@@ -11,7 +11,10 @@ import typer
 from xmatch_hats.cli.run import ConfigOption, ExactlyOnceOption, read_settings, stopping
 from xmatch_hats.errors import UsageError
 
-dead_letters = typer.Typer(help="Look at packets that could not be used, and run them again.", no_args_is_help=True)
+dead_letters = typer.Typer(
+    help="Look at packets that could not be used, and run them again.\n\nExample: xmatch-hats dead-letters list --json",
+    no_args_is_help=True,
+)
 
 
 @dead_letters.command("list")
@@ -51,7 +54,11 @@ def list_letters(
 
 
 @dead_letters.command()
-def replay(config: ConfigOption = None, exactly_once: ExactlyOnceOption = False) -> None:
+def replay(
+    config: ConfigOption = None,
+    exactly_once: ExactlyOnceOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object of counts.")] = False,
+) -> None:
     """Run the dead letters that are there now through the step again, into its output topic.
 
     Each is tried once; what cannot be used still becomes a dead letter anew. Nothing goes to the topic it came from.
@@ -67,6 +74,10 @@ def replay(config: ConfigOption = None, exactly_once: ExactlyOnceOption = False)
     settings = settings.model_copy(update={"http_port": None})
     with stopping(settings.stop_timeout) as stop:
         total = run_stream(settings, stop, reading=dead_letter_reading(settings))
+        if as_json:
+            counts = {"in": total.received, "out": total.out, "dead": total.dead, "skipped": total.skipped}
+            typer.echo(json.dumps(counts))
+            return
         typer.echo(
             f"{total.received} dead letters: {total.out} went out, {total.dead} are dead again, {total.skipped} skipped"
         )

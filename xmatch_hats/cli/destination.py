@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xmatch_hats.cli.console import show_json
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ AsOption = Annotated[
 SideCopyOption = Annotated[
     bool,
     typer.Option("--side-copy/--no-side-copy", help="Make the uncompressed copy of some columns that streams read."),
+]
+MadeJsonOption = Annotated[
+    bool, typer.Option("--json", help="End with the JSON object of `catalog info`, and `current`.")
 ]
 
 
@@ -50,10 +54,17 @@ def registered_name(name: str | None) -> str | None:
     return name.partition("@")[0] if name else None
 
 
-def tell_finished(copy: LocalCopy, name: str | None) -> None:
+def tell_finished(copy: LocalCopy, name: str | None, *, as_json: bool = False) -> None:
     """Make a registered copy current if it is the first of its name, and tell what there is now."""
     from xmatch_hats.catalogs.side_copy import SideCopy
 
+    if as_json:
+        from xmatch_hats.catalogs.info import describe
+        from xmatch_hats.catalogs.registry import after_publish
+
+        current = None if name is None else after_publish(copy.path)
+        show_json(describe(copy) | {"current": current})
+        return
     typer.echo(
         f"{copy.path}: {copy.total_rows:,} rows in {len(copy.partitions):,} partitions, "
         f"margin {copy.margin_arcsec:g} arcsec, coverage {copy.coverage.kind}"

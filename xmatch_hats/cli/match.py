@@ -107,7 +107,7 @@ def match(  # noqa: PLR0913, options are the arguments of a command
 def wanted_neighbors(neighbors: int | None, every: bool, catalogs: int = 1) -> int | None:
     """How many neighbours are asked for; None is all."""
     if neighbors is not None and every:
-        raise UsageError("--neighbors and --all exclude each other")
+        raise UsageError("--neighbors and --all exclude each other", hint="leave one out")
     if catalogs > 1 and (every or (neighbors or 1) > 1):
         raise UsageError(
             "several neighbours of several catalogues do not fit into one table",
@@ -144,7 +144,11 @@ def _vizier_names(targets: Sequence[CatalogTarget]) -> dict[str, dict[str, str]]
     for target in targets:
         copy, name = cast("LocalCopy", target.copy), str(target.name)
         if copy.definition is None:
-            raise UsageError(f"no VizieR names are known of {name}: its copy has no definition", place="--names vizier")
+            raise UsageError(
+                f"no VizieR names are known of {name}: its copy has no definition",
+                place="--names vizier",
+                hint="leave it out, or import the catalogue with a --definition",
+            )
         titles[name] = {column: copy.definition.vizier_name(column) for column in copy.schema.names}
     return titles
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
 
 CatalogsOption = Annotated[
     list[str],
-    typer.Option("--catalog", metavar="[NAME=]DIR", help="Copy to match with: a folder or a registered name. Repeats."),
+    typer.Option(
+        "--catalog",
+        metavar="[NAME=]DIR",
+        help="Copy to match with: a folder or a registered name. Repeats.",
+        autocompletion=complete_catalog,
+    ),
 ]
 CatalogOption = Annotated[
-    str, typer.Option("--catalog", metavar="DIR", help="Copy to search: a folder or a registered name.")
+    str,
+    typer.Option(
+        "--catalog",
+        metavar="DIR",
+        help="Copy to search: a folder or a registered name.",
+        autocompletion=complete_catalog,
+    ),
 ]
 ColumnsOption = Annotated[
     list[str] | None,
@@ -155,6 +167,19 @@ def parse_targets(
     return targets
 
 
+def check_scheduler(address: str | None, workers: int | None) -> None:
+    """Refuse a scheduler that is to have a number of workers: it has those that it has.
+
+    Raises
+    ------
+    UsageError
+    """
+    if address is not None and workers is not None:
+        raise UsageError(
+            "--scheduler and --workers exclude each other", hint="leave one out: a scheduler has workers of its own"
+        )
+
+
 def make_scheduler(address: str | None, workers: int | None, tls: tuple[Path, Path, Path] | None) -> Scheduler:
     """Make what the options ``--scheduler``, ``--workers`` and ``--tls`` mean; the caller closes it.
 
@@ -165,6 +190,7 @@ def make_scheduler(address: str | None, workers: int | None, tls: tuple[Path, Pa
     ConfigError
         A file of ``--tls`` cannot be used.
     """
+    check_scheduler(address, workers)
     from xmatch_hats.matching.scheduling import Scheduler
     from xmatch_hats.matching.tls import TlsFiles
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from xmatch_hats.catalogs.coverage import Coverage
     from xmatch_hats.matching.lsdb_side import LsdbSide
 
+__all__ = ["PLAIN_NAME", "crossmatch"]
+
 PLAIN_NAME = "right"
 """What a right side that has no name of its own is called."""
 
@@ -285,3 +287,7 @@ def _arcsec(angle: u.Quantity | float) -> float:
 
 def _scalar(angle: u.Quantity) -> float:
     return float(angle.to_value(u.arcsec))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

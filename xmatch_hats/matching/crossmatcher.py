@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import PartitionReadError, UsageError
 from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_positions
 from xmatch_hats.matching.resident.cache import CacheCounts
@@ -123,6 +124,25 @@ class Crossmatcher:
             self._scheduler = scheduler
         else:
             raise UsageError("give only one of a Dask client, a scheduler and a number of workers")
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{target.name} within {target.rule.radius_arcsec:g} arcsec" for target in self.targets)
+        closed = ", closed" if self._closed else ""
+        return f"<Crossmatcher {told}; {self._wanted}{closed}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (target.name, target.rule.radius_arcsec, target.copy.total_rows, len(target.schema), target.copy.path)
+            for target in self.targets
+        ]
+        facts = {"answers with": self._wanted, "engine": self.engine, "state": "closed" if self._closed else "open"}
+        names = ("catalogue", "radius (arcsec)", "rows", "columns", "copy")
+        return as_html("Crossmatcher", facts, names, rows)
+
+    @property
+    def _wanted(self) -> str:
+        wanted = self.n_neighbors
+        return "all" if wanted is None else "the nearest" if wanted == 1 else f"the {wanted} nearest"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -362,3 +382,7 @@ def open_side(target: Target) -> LsdbSide:
     logger.debug("opening %s with %d columns", copy.path, len(columns))
     catalog = state_reads(copy.open_lsdb(columns), folder_state(copy.path))
     return LsdbSide(catalog, target.schema, copy.id_column)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

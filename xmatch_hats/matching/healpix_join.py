@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import lsdb
     from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
 
+__all__ = ["HealpixJoin"]
+
 _DOUBLE = pd.ArrowDtype(pa.float64())
 
 
@@ -105,3 +107,7 @@ class HealpixJoin(TieExactCrossmatch):
         pairs = match_frame(ra[rows], dec[rows], right, info, self.rule, self.id_column)
         distances = pd.DataFrame({"_dist_arcsec": pd.Series(pairs.distance_arcsec, dtype=_DOUBLE)})
         return rows[pairs.left], pairs.right, distances
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

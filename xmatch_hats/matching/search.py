@@ -26,6 +26,19 @@ from xmatch_hats.errors import PartitionReadError, PositionError, RadiusError, U
 from xmatch_hats.sphere import PositionFault, position_faults, separation_arcsec, unit_vectors
 from xmatch_hats.tables.metadata import make_field
 
+__all__ = [
+    "DISTANCE_FIELD",
+    "Bounds",
+    "Box",
+    "Cone",
+    "Floats",
+    "Region",
+    "box_rows",
+    "cone_rows",
+    "is_covered",
+    "partition_bounds",
+]
+
 Floats = NDArray[np.float64]
 
 DISTANCE_FIELD = make_field(
@@ -309,3 +322,7 @@ def _group_meets(group: Any, places: list[int], bounds: Bounds) -> bool:
 
 def _floats(table: pa.Table, name: str) -> Floats:
     return np.asarray(table[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

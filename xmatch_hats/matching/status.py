@@ -7,6 +7,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["STATUS_LABELS", "MatchStatus", "combine_statuses"]
+
 
 class MatchStatus(IntEnum):
     """The fate of one input position against one catalogue.
@@ -77,3 +79,7 @@ def combine_statuses(statuses: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     combined[(stacked == MatchStatus.MATCHED).any(axis=0)] = MatchStatus.MATCHED
     combined[(stacked == MatchStatus.REJECTED).any(axis=0)] = MatchStatus.REJECTED
     return combined
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

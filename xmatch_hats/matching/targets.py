@@ -13,6 +13,8 @@ from xmatch_hats.errors import UsageError
 from xmatch_hats.matching.algorithm import check_margin
 from xmatch_hats.matching.rule import MatchRule
 
+__all__ = ["DEFAULT_RADIUS_ARCSEC", "CatalogTarget", "Target", "open_targets"]
+
 DEFAULT_RADIUS_ARCSEC = 1.0
 """For copies without a definition."""
 
@@ -93,3 +95,7 @@ def _open(target: CatalogTarget | LocalCopy | Path | str, n_neighbors: int | Non
     columns = target.columns(copy) if callable(target.columns) else target.columns
     schema = pa.schema([copy.schema.field(column) for column in copy.column_names(columns)])
     return Target(name, copy, rule, schema)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -51,6 +51,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One thing to try, which changes nothing."""
+
+    what: str
+    settings: tuple[str, ...]
+    """Names of the settings that it depends on."""
+    call: Callable[[], str]
+    """Tells what there is, or raises what is wrong."""
+
+    def run(self) -> Finding:
+        """Try it."""
+        try:
+            return Finding(self.what, self.settings, True, self.call())
+        except (XmatchError, OSError) as error:
+            return Finding(self.what, self.settings, False, str(error))
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """What a check found."""
 
@@ -87,24 +105,54 @@ def check_step(settings: StepSettings) -> CheckReport:
     CheckReport
         Every fault is an item of it; none is raised.
     """
-    items = [
-        _try("settings", (), lambda: _complete(settings)),
-        _try("catalogues", ("CATALOG",), lambda: _catalogs(settings)),
-        _try("schemas", ("SCHEMA_DIR", "SCHEMA_REGISTRY_URL"), lambda: _schemas(settings)),
-        _try("engine", ("MATCH_ENGINE", "WORKER_CACHE_BYTES"), lambda: _engine(settings)),
-        _try("dask", ("DASK_SCHEDULER", "WORKERS"), lambda: _dask(settings)),
-        _try("database", _database_settings(settings), lambda: _database(settings)),
+    trials = [
+        Trial("settings", (), lambda: _complete(settings)),
+        catalogs_trial(settings),
+        _schemas_trial(settings),
+        Trial("engine", ("MATCH_ENGINE", "WORKER_CACHE_BYTES"), lambda: _engine(settings)),
+        _dask_trial(settings),
+        _database_trial(settings),
+        *_kafka_trials(settings),
     ]
-    if not settings.uses_files:
-        items += _kafka(settings)
-    return CheckReport(describe(settings), items)
+    return CheckReport(describe(settings), [trial.run() for trial in trials])
 
 
-def _try(what: str, settings: tuple[str, ...], call: Callable[[], str]) -> Finding:
-    try:
-        return Finding(what, settings, True, call())
-    except (XmatchError, OSError) as error:
-        return Finding(what, settings, False, str(error))
+def service_trials(settings: StepSettings) -> list[Trial]:
+    """What can be tried of the services that the settings name, and of no others.
+
+    Parameters
+    ----------
+    settings : StepSettings
+        They need not be complete.
+
+    Returns
+    -------
+    list of Trial
+        Each is bounded by timeouts of some ten seconds for each thing that it asks.
+    """
+    is_named = {
+        _schemas_trial: settings.schema_registry_url is not None or settings.schema_dir is not None,
+        _dask_trial: settings.dask_scheduler is not None,
+        _database_trial: settings.engine is not None,
+    }
+    return [*(make(settings) for make, named in is_named.items() if named), *_kafka_trials(settings)]
+
+
+def catalogs_trial(settings: StepSettings) -> Trial:
+    """Opening the catalogues of the settings, with their columns."""
+    return Trial("catalogues", ("CATALOG",), lambda: _catalogs(settings))
+
+
+def _schemas_trial(settings: StepSettings) -> Trial:
+    return Trial("schemas", ("SCHEMA_DIR", "SCHEMA_REGISTRY_URL"), lambda: _schemas(settings))
+
+
+def _dask_trial(settings: StepSettings) -> Trial:
+    return Trial("dask", ("DASK_SCHEDULER", "WORKERS"), lambda: _dask(settings))
+
+
+def _database_trial(settings: StepSettings) -> Trial:
+    return Trial("database", _database_settings(settings), lambda: _database(settings))
 
 
 def _complete(settings: StepSettings) -> str:
@@ -213,19 +261,21 @@ def _missing_in_file(path: Path) -> str:
     return f"the table {', '.join(missing)}" if missing else ""
 
 
-def _kafka(settings: StepSettings) -> list[Finding]:
+def _kafka_trials(settings: StepSettings) -> list[Trial]:
+    if settings.uses_files:
+        return []
     items = []
     if settings.consumer_server:
         asked = "TOPIC_STRATEGY_FORMAT" if settings.topic_strategy_format else "CONSUMER_TOPICS"
-        items.append(_try("source", ("CONSUMER_SERVER", asked), lambda: _source(settings)))
+        items.append(Trial("source", ("CONSUMER_SERVER", asked), lambda: _source(settings)))
     if settings.producer_server and settings.producer_topic:
         topics = {"PRODUCER_TOPIC": settings.producer_topic}
         if settings.error_policy == "dlq":
             topics["DLQ_TOPIC"] = str(settings.dead_letter_topic)
-        items.append(_try("output", ("PRODUCER_SERVER", *topics), lambda: _output(settings, "producer", topics)))
+        items.append(Trial("output", ("PRODUCER_SERVER", *topics), lambda: _output(settings, "producer", topics)))
     if settings.metrics_topic:
         metrics = {"METRICS_TOPIC": settings.metrics_topic}
-        items.append(_try("metrics", ("METRICS_HOST", *metrics), lambda: _output(settings, "metrics", metrics)))
+        items.append(Trial("metrics", ("METRICS_HOST", *metrics), lambda: _output(settings, "metrics", metrics)))
     return items
 
 

@@ -69,6 +69,10 @@ class AlertsReport:
     def __post_init__(self) -> None:
         self.by_catalog = {name: np.zeros_like(self.counts) for name in self.names}
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{self.counts[status]:,} {status.label}" for status in MatchStatus)
+        return f"<AlertsReport of {self.packets:,} packets, {self.alerts:,} alerts: {told}>"
+
     @property
     def alerts(self) -> int:
         """Number of alerts."""

@@ -96,7 +96,7 @@ def open_fits(path: Path, hdu: int | str | None = None) -> TableSource:
             with fits.open(unpacked, memmap=True, lazy_load_hdus=False) as hdus:
                 source = _open_hdu(path, unpacked, hdus, _choose(hdus, hdu, path))
     except (*BROKEN, ValueError, KeyError, TypeError, fits.VerifyError) as error:
-        if isinstance(error, OSError) and "Empty or corrupt" in str(error):
+        if isinstance(error, OSError) and any(words in str(error) for words in ("Empty or corrupt", "No SIMPLE card")):
             raise TableError("is empty or no FITS file", place=path) from error
         raise TableError(f"not a whole FITS file: {one_line(error)}", place=path) from error
     if unpacked != path:

@@ -92,3 +92,7 @@ def _open_bulk(path: Path, names: Sequence[str] | None, column_types: Mapping[st
             hint="give the definition of its catalogue",
         )
     return open_bulk(path, names, column_types)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,6 +17,8 @@ from xmatch_hats.errors import TableError
 from xmatch_hats.tables.formats import format_to_write
 from xmatch_hats.tables.source import check_names
 
+__all__ = ["write_csv_to", "write_table"]
+
 _PACKED: dict[str, Callable[..., IO[bytes]]] = {
     ".gz": cast(Callable[..., IO[bytes]], gzip.open),
     ".bz2": cast(Callable[..., IO[bytes]], bz2.open),
@@ -101,3 +103,7 @@ def _write_parquet(table: pa.Table, file: IO[bytes], path: Path) -> None:
         pq.write_table(table, file, compression="zstd", use_dictionary=texts)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TableError(f"cannot be written as parquet: {error}", place=path) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -129,6 +129,8 @@ def open_archive(place: str, night: str | None = None, retry: Retry | None = Non
         raise UsageError(f"{stem!r} cannot name an output", place=place, hint=hint, value=stem)
     found = next((digits for digits in _NIGHT.findall(stem) if _is_date(digits)), night)
     if found is None:
+        if "://" not in place and not Path(place).expanduser().exists():
+            raise UsageError("does not exist", place=place, value=place)
         raise UsageError("its name tells no night", place=place, hint="give --night YYYYMMDD", value=place)
     if "://" in place:
         store, name = _store(place, retry)

@@ -96,6 +96,8 @@ def merge_nights(
     folder = Path(folder).expanduser().absolute()
     out = folder / MERGED if out is None else Path(out).expanduser().absolute()
     progress = progress or Silent()
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", place=folder, hint="give the --out of `xmatch-hats bulk alerts`")
     parts = _find(folder)
     unfinished = tuple(sorted(path.name[1:].rpartition(".")[0] for path in folder.glob("night=*/.archive=*.matching")))
     for name in unfinished:

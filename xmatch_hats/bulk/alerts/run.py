@@ -24,6 +24,7 @@ from xmatch_hats.bulk.runs.shared import Shared
 from xmatch_hats.bulk.runs.task import Failure, Outcome, Task
 from xmatch_hats.bulk.runs.watch import Listener, Watch
 from xmatch_hats.catalogs.staging import Staging
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import AccountError, CatalogError, OutputError, SystemFailure, UsageError
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.targets import CatalogTarget
@@ -62,6 +63,15 @@ class ArchiveReport:
     """Slices that earlier runs had done."""
     failed: dict[str, Failure] = field(default_factory=dict)
     """Slices that were set aside."""
+
+    def __repr__(self) -> str:
+        told = f"{self.summary['rows']:,} rows" if self.summary else f"{len(self.failed):,} slices failed, no output"
+        return f"<ArchiveReport {self.archive}, night {self.night}: {told}, {self.path}>"
+
+    def _repr_html_(self) -> str:
+        counts = {name: number for name, number in (self.summary or {}).items() if isinstance(number, int)}
+        facts = {"night": self.night, "output": self.path, "slices that failed": len(self.failed)}
+        return as_html(f"ArchiveReport of {self.archive}", facts | {n.replace("_", " "): v for n, v in counts.items()})
 
     @property
     def is_whole(self) -> bool:

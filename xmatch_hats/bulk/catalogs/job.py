@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from xmatch_hats.bulk.runs.task import Failure, Outcome, Task
 from xmatch_hats.bulk.runs.watch import Listener, Watch
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.staging import RECIPE, Staging, recipe_folder
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import CatalogError
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.states import folder_state
@@ -59,6 +60,11 @@ class Joined:
     """Units of work."""
     units_skipped: int
     """Those of them that an earlier call had done."""
+
+    def _repr_html_(self) -> str:
+        facts = asdict(self)
+        path = facts.pop("path")
+        return as_html("Joined", {"collection": path, **{name.replace("_", " "): n for name, n in facts.items()}})
 
 
 class CatalogJob:

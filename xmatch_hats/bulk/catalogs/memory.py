@@ -42,7 +42,9 @@ class Budget:
         memory = _default_bytes() if memory_per_worker is None else memory_per_worker
         if memory < LEAST_BYTES:
             raise UsageError(
-                f"a worker needs {LEAST_BYTES // MIB} MiB of memory at least, not {memory // MIB} MiB", value=memory
+                f"a worker needs {LEAST_BYTES // MIB} MiB of memory at least, not {memory // MIB} MiB",
+                hint="give more to fewer workers",
+                value=memory,
             )
         return cls(memory)
 

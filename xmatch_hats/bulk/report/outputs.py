@@ -96,7 +96,7 @@ def find_outputs(folder: Path | str) -> Outputs:
     """
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
-        raise UsageError("there is no such folder", place=folder)
+        raise UsageError("there is no such folder", place=folder, hint="give the --out of a verb of `xmatch-hats bulk`")
     if (folder / NOTES / SUMMARY).is_file():
         part = _read_part(folder, folder / NOTES)
         return _merged(part) if "archives" in part.summary else _nights(folder, [part])

@@ -16,6 +16,7 @@ from xmatch_hats.bulk.report.scan import MatchTally, Scan, scan
 from xmatch_hats.bulk.runs.provenance import copy_input
 from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import AccountError, UsageError, XmatchError
 from xmatch_hats.plots.chance import Density, expected_pairs, local_density
 from xmatch_hats.plots.extra import require_matplotlib
@@ -36,6 +37,20 @@ class Report:
     """The page that was written."""
     matches: dict[str, dict[str, float | None]]
     """By catalogue: median separation and offsets, arcsec, and pairs that are expected by chance."""
+
+    def __repr__(self) -> str:
+        wrong = len(self.accounting.differences)
+        told = f"{wrong:,} differences" if wrong else f"{len(self.accounting.checks):,} checks agree"
+        return f"<Report of {self.outputs.folder}: {self.accounting.total()['in']:,} in, {told}>"
+
+    def _repr_html_(self) -> str:
+        total = {name.replace("_", " "): number for name, number in self.accounting.total().items()}
+        facts = {"outputs": self.outputs.folder, "page": self.page, **total}
+        totals = {name: self.accounting.total_of(name) for name in self.matches}
+        keys = next(iter(totals.values()), {})
+        names = ("catalogue", *(key.replace("_", " ") for key in keys))
+        rows = [(name, *counts.values()) for name, counts in totals.items()]
+        return as_html("Report", facts | {"differences": len(self.accounting.differences)}, names, rows)
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xmatch_hats.catalogs.side_copy import REBUILD_HINT
+from xmatch_hats.display import as_html
 from xmatch_hats.errors import CatalogError
 
 PLACES_KEPT = 5
@@ -91,6 +92,17 @@ class VerifyReport:
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if not check.passed)
+
+    def __repr__(self) -> str:
+        told = "passed" if self.passed else f"FAILED {', '.join(check.name for check in self.failed)}"
+        return f"<VerifyReport {self.path}: {told}, {len(self.checks)} checks in {self.seconds:.1f} s>"
+
+    def _repr_html_(self) -> str:
+        # What failed is read first.
+        checks = sorted(self.checks, key=lambda check: check.passed)
+        rows = [(check.name, check.state.lower(), check.faults, check.title) for check in checks]
+        facts = {"folder": self.path, "result": "passed" if self.passed else "FAILED"}
+        return as_html("verification of a local copy", facts, ("check", "result", "faults", "what"), rows)
 
     def __getitem__(self, name: str) -> Check:
         for check in self.checks:

@@ -1,0 +1,88 @@
+"""Every line of the table of error messages, typed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.error_table import PAGE, Row, page_of, read_rows
+from xmatch_hats.cli.app import app, run
+from xmatch_hats.step.settings import settings_reference
+
+ROWS = read_rows()
+FILES = {
+    "t.csv": "name,ra,dec\na,0.01,-0.02\nb,0.1,0.2\n",
+    "noradec.csv": "name,x,y\na,1,2\n",
+    "ragged.csv": "name,ra,dec\na,1,2\nb,1\n",
+    "notes.txt": "this is no table\n",
+    "notes.fits": "this is no table\n",
+    "typo.toml": 'CONSUMER_SERVR = "localhost:9092"\n',
+    "packets/a.avro": "this is no packet\n",
+    "taken/file": "",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(made, plain_copy, tmp_path_factory) -> Path:
+    """Where the lines are typed; none of them may change it."""
+    folder = tmp_path_factory.mktemp("errors")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    with tarfile.open(folder / "alerts.tar", "w") as archive:
+        archive.add(folder / "packets" / "a.avro", "a.avro")
+    shutil.copytree(made.copy, folder / "sky")
+    shutil.copytree(made.copy, folder / "damaged")
+    (folder / "damaged" / "xmatch_hats.json").write_text("{")
+    shutil.copytree(plain_copy, folder / "plain")
+    stars = folder / "root" / "stars"
+    stars.mkdir(parents=True)
+    (stars / "v1").symlink_to(folder / "plain")
+    (stars / "current").symlink_to("v1")
+    return folder
+
+
+@pytest.fixture
+def typed(folder, monkeypatch, capsys):
+    """Type a line; gives exit code and what is told, with paths below the folder as ``./``."""
+    monkeypatch.setattr("xmatch_hats.step.monitoring.logs.set_up_logs", lambda *_, **__: None)
+    for name, *_ in settings_reference():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XMATCH_HATS_CATALOGS", str(folder / "root"))
+    monkeypatch.delenv("XMATCH_HATS_CONFIG", raising=False)
+    monkeypatch.chdir(folder)
+
+    def typed(row: Row) -> tuple[int, str]:
+        for name, value in row.environment.items():
+            monkeypatch.setenv(name, value)
+        code = run(row.arguments)
+        out, err = capsys.readouterr()
+        assert out == ""
+        return code, err.replace(str(folder), ".").rstrip("\n")
+
+    return typed
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.command)
+def test_what_is_typed_and_what_comes_back(row, typed, folder):
+    before = sorted(path.name for path in folder.iterdir())
+    assert typed(row) == (row.code, row.told)
+    # Settings are told all at once, so that nobody has to come back for the next.
+    wrong = re.match(r"xmatch-hats: ([0-9]+) settings are wrong:", row.told)
+    assert 1 <= len(row.told.splitlines()) <= (1 + int(wrong[1]) if wrong else 2)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_the_table_has_every_verb():
+    names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    names |= {group.name for group in app.registered_groups}
+    assert {row.verb for row in ROWS} >= names - {"doctor"}
+    assert len(ROWS) >= 40
+
+
+def test_the_page_is_that_of_the_table():
+    assert PAGE.read_text() == page_of(ROWS), "python -m tests.cli.error_table writes it anew"

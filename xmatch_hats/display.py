@@ -1,0 +1,61 @@
+"""What notebooks show of an object: a title, a few facts, and a table; plain HTML without any style of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+ROWS_SHOWN = 12
+
+
+def as_html(
+    title: str,
+    facts: Mapping[str, object],
+    names: Sequence[str] = (),
+    rows: Sequence[Sequence[object]] = (),
+    total: int | None = None,
+) -> str:
+    """Write an object down for ``_repr_html_``.
+
+    Parameters
+    ----------
+    title : str
+    facts : mapping of str to object
+        What is said of it; values that are None or empty are left out.
+    names : sequence of str, optional
+        Of the columns of a table below.
+    rows : sequence of sequence of object, optional
+        The table's rows, of which the first `ROWS_SHOWN` are shown.
+    total : int, optional
+        How many rows there are, where only the first are given.
+
+    Returns
+    -------
+    str
+        HTML; everything that is put in is escaped.
+    """
+    told = {name: value for name, value in facts.items() if value is not None and value != ""}
+    parts = [f"<div><strong>{escape(title)}</strong>", "<table><tbody>"]
+    parts += [_row((name, value), "th", "td") for name, value in told.items()]
+    parts.append("</tbody></table>")
+    if names:
+        parts += ["<table><thead>", _row(names, "th", "th"), "</thead><tbody>"]
+        parts += [_row(row, "td", "td") for row in rows[:ROWS_SHOWN]]
+        parts.append("</tbody></table>")
+        if (more := (len(rows) if total is None else total) - ROWS_SHOWN) > 0:
+            parts.append(f"<p>and {more:,} more</p>")
+    return "".join([*parts, "</div>"])
+
+
+def _row(values: Sequence[object], first: str, others: str) -> str:
+    tags = [first, *[others] * (len(values) - 1)]
+    cells = (f"<{tag}>{_text(value)}</{tag}>" for tag, value in zip(tags, values, strict=True))
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
