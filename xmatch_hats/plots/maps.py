@@ -17,8 +17,8 @@ from xmatch_hats.plots.style import BLUE, DENSITIES, FRACTIONS, entitle, plain, 
 from xmatch_hats.plots.subjects import count_rows, name_of, opened
 from xmatch_hats.plots.tallies import CellCounts
 
-_LEAST_COVERED = 0.05
-"""Fraction of a cell from which on a density in it means something."""
+_LEAST_COVERED = 0.25
+"""Fraction of a cell from which on a density in it is drawn: of less it is noise."""
 _LOG_FROM = 3.0
 """Ratio of the highest to the lowest density from which on a logarithmic scale of colours is of use."""
 _BINS = 12
