@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAP_FILE = "coverage.fits"
 SUMMARY_FILE = "coverage.json"
 _FORMAT = 1
+_WAY_OUT = "give a spatial MOC, in FITS, JSON or ASCII"
 
 
 class Summary(TypedDict):
@@ -59,11 +60,11 @@ def read_moc(path: Path) -> MOC:
             raise CoverageError("the MOC file is empty", place=path)
         return _checked(MOC.load(str(path), format="ascii"), path)
     except OSError as error:
-        # mocpy reports what it cannot parse as OSError too, over several lines.
-        reason = error.strerror or " ".join(str(error).split())
-        raise CoverageError(f"not a readable MOC: {reason}", place=path, hint="give a spatial MOC") from error
+        # mocpy reports what it cannot parse as OSError too, with the rules of its parser.
+        reason = f": {error.strerror}" if error.strerror else ""
+        raise CoverageError(f"not a readable MOC{reason}", place=path, hint=_WAY_OUT) from error
     except (ValueError, AttributeError, UnicodeDecodeError) as error:
-        raise CoverageError(f"not a readable MOC: {error}", place=path, hint="give a spatial MOC") from error
+        raise CoverageError("not a readable MOC", place=path, hint=_WAY_OUT) from error
 
 
 def _checked(moc: MOC, path: Path) -> MOC:
