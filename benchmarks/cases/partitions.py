@@ -14,7 +14,7 @@ def partitions(bench: Bench) -> CaseResult:
     """Time a warm batch on the fine layout and on the importer's own."""
     columns = xmatch_columns()
     coarse, fine = (skies.with_side_copy(make(bench.size)) for make in (skies.sky_copy, skies.fine_copy))
-    names = {copy: f"{len(copy.partitions):,} partitions" for copy in (coarse, fine)}
+    of_few, of_many = (f"{len(copy.partitions):,} partitions" for copy in (coarse, fine))
     make = skies.AlertMaker(bench.size, ALERTS)
     with (
         cluster() as client,
@@ -24,13 +24,13 @@ def partitions(bench: Bench) -> CaseResult:
         for engine in (few, many):
             engine.open()
         ways = [
-            Way(names[coarse], lambda batch: few.match(*batch), ours.batch_answer, 10),
-            Way(names[fine], lambda batch: many.match(*batch), ours.batch_answer, 10),
+            Way(of_few, lambda batch: few.match(*batch), ours.batch_answer, 10),
+            Way(of_many, lambda batch: many.match(*batch), ours.batch_answer, 10),
         ]
         turns = in_turn(ways, make, rounds=bench.rounds(9, 7))
         result = CaseResult.of("the warm batch of 1,000 on many partitions against few", turns)
         batches = [make(10_000 + number) for number in range(10)]
         result.profile = profiled(lambda: [many.match(*batch) for batch in batches])
-    result.figures = {"ratio": turns.ratio(names[fine], names[coarse])}
+    result.figures = {"ratio": turns.ratio(of_many, of_few)}
     result.facts.append(f"The same {fine.total_rows:,} rows in both.")
     return result

@@ -9,6 +9,7 @@ import pytest
 from tests.catalogs.importing import Listener, all_rows, write_csv
 from tests.copies import make_copy, sky_table
 from xmatch_hats.catalogs.importer import STAGES, build_copy
+from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import CatalogError, TableError
 
 
@@ -27,6 +28,25 @@ def test_sources_that_disagree_in_types_get_the_wider_one(tmp_path):
     write_csv(pa.table({"ra": [4.5], "dec": [5.5], "v": [0.5]}), tmp_path / "b.csv")
     copy = build_copy([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "c", workers=0)
     assert all_rows(copy).sort_by("_row")["v"].to_pylist() == [3.0, 0.5]
+
+
+def test_right_ascensions_of_another_turn_are_told(tmp_path):
+    write_csv(pa.table({"ra": [400.0, -5.0, 7.0], "dec": [1.0, 2.0, 3.0]}), tmp_path / "a.csv")
+    listener = Listener()
+    copy = build_copy([tmp_path / "a.csv"], tmp_path / "c", workers=0, progress=listener)
+    assert all_rows(copy).sort_by("_row")["ra"].to_pylist() == [40.0, 355.0, 7.0]
+    assert f"{tmp_path / 'a.csv'}: 2 right ascensions outside of 0...360 degrees are brought into it" in listener.said
+
+
+def test_rows_without_a_position_are_kept_where_that_is_asked(tmp_path):
+    write_csv(pa.table({"ra": [None, 1.0, 2.0], "dec": [1.0, 2.0, 95.0], "v": [1, 2, 3]}), tmp_path / "a.csv")
+    with pytest.raises(TableError, match="2 of 3 rows have no position"):
+        build_copy([tmp_path / "a.csv"], tmp_path / "c", workers=0)
+    copy = build_copy([tmp_path / "a.csv"], tmp_path / "c", workers=0, keep_rejects=True)
+    assert (copy.total_rows, copy.manifest.dropped.count) == (1, 2)
+    assert pq.read_table(copy.path / "rejected.parquet")["v"].to_pylist() == [1, 3]
+    assert "rejected.parquet" in copy.manifest.files
+    verify_copy(copy.path).raise_if_failed()
 
 
 def test_sources_that_lack_a_column_are_refused(tmp_path):
@@ -91,8 +111,11 @@ def test_a_write_that_fails_anywhere_is_told_and_taken_up(tmp_path, monkeypatch)
     assert any("resuming" in text for text in listener.said)
 
 
-@pytest.mark.parametrize("text", ["ra,dec,v\n", "alpha,delta\n1,2\n"])
-def test_a_source_without_usable_coordinates_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("ra,dec,v\n", r"odd\.csv: has no rows"), ("alpha,delta\n1,2\n", r"odd\.csv.*--definition")],
+)
+def test_a_source_without_usable_coordinates_is_named(tmp_path, text, words):
     (tmp_path / "odd.csv").write_text(text)
-    with pytest.raises(TableError, match=r"odd\.csv.*--definition"):
+    with pytest.raises(TableError, match=words):
         build_copy([tmp_path / "odd.csv"], tmp_path / "c", workers=0)

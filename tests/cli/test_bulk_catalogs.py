@@ -65,9 +65,22 @@ def test_a_dry_run_does_nothing(made, tmp_path, capsys):
         (["--radius", "1", "--left-where", "nope > 1"], "--left-where: there is no column nope"),
         (["--radius", "1", "--cone", "1", "2", "3", "--moc", "some.fits"], "one region"),
         (["--radius", "1", "--memory-per-worker", "1MB"], "MiB of memory at least"),
+        (["--radius", "1", "--margin", "0"], "margin must be a positive number"),
+        (["--radius", "1", "--left-columns", "nope"], "--left-columns: "),
+        (["--radius", "1", "--left-where", "1 // (cntr - cntr) > 5", "--workers", "0"], "the query fails: divide by"),
+        (["--radius", "1", "--moc", "left.csv"], "--moc: left.csv: not a readable MOC (give a spatial MOC, in FITS"),
     ],
 )
-def test_wrong_use(made, tmp_path, capsys, more, words):
+def test_wrong_use(made, tmp_path, capsys, monkeypatch, more, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "left.csv").write_text("ra,dec\n1,2\n")
     assert run(["bulk", "catalogs", str(made.copy), str(made.copy), "--out", str(tmp_path / "out"), *more]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_help_tells_what_queries_are(capsys):
+    assert run(["bulk", "catalogs", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "a comparison with a null, does not count" in told
+    assert "A radius wider than the margin cache of RIGHT" in told

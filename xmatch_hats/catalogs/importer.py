@@ -103,6 +103,9 @@ class ImportSettings(TypedDict, total=False):
     """What the manifest tells as sources, where `sources` are only a download of them."""
     side_copy: bool
     """Whether to make the side copy that streams read; see `xmatch_hats.catalogs.side_copy`. Default: yes."""
+    keep_rejects: bool
+    """Whether rows without a position, however many, are kept in ``rejected.parquet`` beside the copy's tables.
+    Default: no, and more than one in a thousand are refused."""
     extra: dict[str, Any]
     """Further settings for the manifest to tell, JSON values."""
 
@@ -161,6 +164,7 @@ class _Job:
             settings.get("columns"),
             hdu=settings.get("hdu"),
             plain=settings.get("plain", False),
+            keeps_rejects=settings.get("keep_rejects", False),
         )
         definition = self.plan.definition
         self.name = definition.name if definition else settings.get("name") or out.name
@@ -212,7 +216,7 @@ class _Job:
     def _build(self, staging: Staging) -> Path:
         from xmatch_hats.catalogs.convert import Collection, choose_layout, convert, import_client
         from xmatch_hats.catalogs.encodings import encodings
-        from xmatch_hats.catalogs.intake import merge_counts, read_counts, read_sample
+        from xmatch_hats.catalogs.intake import REJECTED_FILE, gather_rejects, merge_counts, read_counts, read_sample
 
         inputs = [staging.path("inputs", f"{number:05d}") for number in range(len(self.files))]
         built = staging.path("copy")
@@ -231,6 +235,8 @@ class _Job:
                 encodings(read_sample(inputs, self.plan)),
             )
             convert(collection, intakes, inputs, client, progress_bar=self.progress.bar)
+        if self.plan.keeps_rejects:
+            gather_rejects(inputs, built / REJECTED_FILE)
         self._describe(built, intakes)
         self._verify(built)
         return built
@@ -239,7 +245,7 @@ class _Job:
         """Read and check every source, each one by one worker; the first error is the import's."""
         from distributed import as_completed
 
-        from xmatch_hats.catalogs.intake import take_in
+        from xmatch_hats.catalogs.intake import take_in, tell
 
         self.progress.stage("reading", len(self.files))
         futures = [
@@ -255,26 +261,14 @@ class _Job:
             self.progress.step(done)
         intakes: list[Intake] = [future.result() for future in futures]
         if not any(intake.rows - intake.dropped for intake in intakes):
-            raise TableError("there are no rows to import", place=", ".join(str(path) for path in self.files[:3]))
-        self._tell(intakes)
-        return intakes
-
-    def _tell(self, intakes: Sequence[Intake]) -> None:
-        """Say what was not as it should be and was taken in all the same."""
-        from xmatch_hats.catalogs.selfcheck import SelfCheckReport
-
-        for intake in intakes:
-            if intake.left_out:
-                names = ", ".join(intake.left_out[:10])
-                self.progress.say(f"{intake.path}: has columns that the first source lacks, left out: {names}")
-            if intake.self_check is not None:
-                for sentence in SelfCheckReport.model_validate(intake.self_check).sentences():
-                    self.progress.say(f"{intake.path}: {sentence}; kept, as they are few")
-        if dropped := sum(intake.dropped for intake in intakes):
-            places = [place for intake in intakes for place in intake.places]
-            self.progress.say(
-                f"{dropped} rows have no position on the sphere and are left out: {'; '.join(places[:3])}"
+            raise TableError(
+                "there are no rows to import",
+                place=", ".join(str(path) for path in self.files[:3]),
+                hint="; ".join([place for intake in intakes for place in intake.places][:3]),
             )
+        for sentence in tell(intakes, keeps_rejects=self.plan.keeps_rejects):
+            self.progress.say(sentence)
+        return intakes
 
     def _describe(self, built: Path, intakes: Sequence[Intake]) -> None:
         """Give the HATS files what makes them a copy: coverage and manifest."""
@@ -343,6 +337,7 @@ class _Job:
             "name": self.folder_name,
             "margin_arcsec": self.margin_arcsec,
             "partition_rows": self.partition_rows,
+            "keep_rejects": self.plan.keeps_rejects,
             "software": _software(),
         }
 

@@ -33,6 +33,8 @@ PART_ROWS = 500_000
 COUNT_ORDER = 9
 """Order of the cells in which rows are counted; at ALLWISE's densest a cell holds about 2,500 rows."""
 
+REJECTED_FILE = "rejected.parquet"
+"""Rows without a position, of a source and of a copy."""
 DROPPED_SHARE = 0.001
 PLACES_KEPT = 10
 
@@ -55,6 +57,8 @@ class Intake:
     self_check: dict[str, Any] | None
     left_out: tuple[str, ...] = ()
     """Columns that only this source has, and not the first."""
+    wrapped: int = 0
+    """Rows whose right ascension was brought into 0...360 degrees."""
 
 
 def take_in(path: Path, folder: Path, plan: ImportPlan) -> Intake:
@@ -80,9 +84,11 @@ def take_in(path: Path, folder: Path, plan: ImportPlan) -> Intake:
         return _load(record)
     folder.mkdir(parents=True, exist_ok=True)
     state = path.stat()
-    reader = _Reader(path, plan)
-    parts = _write_parts(reader.tables(), folder, plan.schema)
-    _refuse_dropped(path, reader)
+    with pq.ParquetWriter(folder / REJECTED_FILE, plan.schema) as rejected:
+        reader = _Reader(path, plan, rejected)
+        parts = _write_parts(reader.tables(), folder, plan.schema)
+    if not plan.keeps_rejects:
+        _refuse_dropped(path, reader)
     report = reader.finish()
     np.savez(folder / "counts.npz", cells=reader.counted_cells, counts=reader.counts)
     pq.write_table(reader.sample.rows, folder / "sample.parquet")
@@ -96,6 +102,7 @@ def take_in(path: Path, folder: Path, plan: ImportPlan) -> Intake:
         places=tuple(reader.places),
         self_check=report,
         left_out=tuple(reader.left_out),
+        wrapped=reader.wrapped,
     )
     temporary = record.with_suffix(".new")
     temporary.write_text(json.dumps(intake.__dict__), encoding="utf-8")
@@ -107,6 +114,37 @@ def read_counts(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Occupied cells of order `COUNT_ORDER` of one source, ascending, and the rows in each."""
     with np.load(folder / "counts.npz") as file:
         return file["cells"], file["counts"]
+
+
+def gather_rejects(folders: Sequence[Path], path: Path) -> None:
+    """Put the rows without a position of all sources into one file, if there are any."""
+    path.unlink(missing_ok=True)
+    files = [pq.ParquetFile(folder / REJECTED_FILE) for folder in folders]
+    if not any(file.metadata.num_rows for file in files):
+        return
+    with pq.ParquetWriter(path, files[0].schema_arrow, compression="zstd") as writer:
+        for file in files:
+            for batch in file.iter_batches():
+                writer.write_batch(batch)
+
+
+def tell(intakes: Sequence[Intake], *, keeps_rejects: bool) -> Iterator[str]:
+    """Sentences on what was not as it should be and was taken in all the same."""
+    from xmatch_hats.catalogs.selfcheck import SelfCheckReport
+
+    for intake in intakes:
+        if intake.left_out:
+            names = ", ".join(intake.left_out[:10])
+            yield f"{intake.path}: has columns that the first source lacks, left out: {names}"
+        if intake.self_check is not None:
+            for sentence in SelfCheckReport.model_validate(intake.self_check).sentences():
+                yield f"{intake.path}: {sentence}; kept, as they are few"
+        if intake.wrapped:
+            yield f"{intake.path}: {intake.wrapped} right ascensions outside of 0...360 degrees are brought into it"
+    if dropped := sum(intake.dropped for intake in intakes):
+        places = [place for intake in intakes for place in intake.places]
+        fate = "rejected" if keeps_rejects else "left out"
+        yield f"{dropped} rows have no position on the sphere and are {fate}: {'; '.join(places[:3])}"
 
 
 def read_sample(folders: Sequence[Path], plan: ImportPlan) -> pa.Table:
@@ -121,11 +159,13 @@ def read_sample(folders: Sequence[Path], plan: ImportPlan) -> pa.Table:
 class _Reader:
     """One pass over a source, with its counters."""
 
-    def __init__(self, path: Path, plan: ImportPlan) -> None:
+    def __init__(self, path: Path, plan: ImportPlan, rejected: pq.ParquetWriter) -> None:
         self.path = path
         self.plan = plan
+        self._rejected = rejected
         self.rows = 0
         self.dropped = 0
+        self.wrapped = 0
         self.places: list[str] = []
         self.left_out: list[str] = []
         self.counted_cells = np.empty(0, np.int64)
@@ -169,8 +209,9 @@ class _Reader:
         if not keep.all():
             self._note_dropped(faults, first_row)
         # In-range values stay as they are to the last bit; others are the same position under the usual name.
-        outside = (ra < 0.0) | (ra >= 360.0)
-        ra = np.where(outside & keep, np.mod(ra, 360.0), ra)
+        outside = ((ra < 0.0) | (ra >= 360.0)) & keep
+        self.wrapped += int(np.count_nonzero(outside))
+        ra = np.where(outside, np.mod(ra, 360.0), ra)
         arrays = []
         for column in self.plan.schema:
             if column.name == ROW_COLUMN and self.plan.keeps_rows:
@@ -183,6 +224,8 @@ class _Reader:
                 arrays.append(self._cast(batch.column(column.name), column))
         placed = pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema)
         if not keep.all():
+            if self.plan.keeps_rejects:
+                self._rejected.write_batch(placed.filter(pa.array(~keep)))
             placed = placed.filter(pa.array(keep))
         index = cells_of(ra[keep], dec[keep])
         self._count(index)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAP_FILE = "coverage.fits"
 SUMMARY_FILE = "coverage.json"
 _FORMAT = 1
+_WAY_OUT = "give a spatial MOC, in FITS, JSON or ASCII"
 
 
 class Summary(TypedDict):
@@ -68,7 +69,7 @@ def read_moc(path: Path) -> MOC:
             reason = "neither a FITS file, nor JSON, nor text of cells"
         raise CoverageError(f"not a readable MOC: {reason}", place=path, hint="give a spatial MOC") from error
     except (ValueError, AttributeError, UnicodeDecodeError) as error:
-        raise CoverageError(f"not a readable MOC: {error}", place=path, hint="give a spatial MOC") from error
+        raise CoverageError("not a readable MOC", place=path, hint=_WAY_OUT) from error
 
 
 def _checked(moc: MOC, path: Path) -> MOC:

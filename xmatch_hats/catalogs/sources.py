@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,6 +40,8 @@ class ImportPlan:
     """Share of the first source's columns that the copy keeps, by number."""
     hdu: int | None = None
     """Which table of a FITS file."""
+    keeps_rejects: bool = False
+    """Whether rows without a position are kept beside the copy, however many they are."""
 
     @property
     def keeps_rows(self) -> bool:
@@ -170,6 +172,7 @@ def plan_import(
     *,
     hdu: int | None = None,
     plain: bool = False,
+    keeps_rejects: bool = False,
 ) -> ImportPlan:
     """Decide from the first source which definition fits and what the copy's columns are.
 
@@ -184,8 +187,10 @@ def plan_import(
     definition = definition or (None if plain else find_definition(path, hdu))
     asked: tuple[str, ...] | Literal["all"] | None = columns if columns is None or columns == "all" else tuple(columns)
     if definition is None:
-        return _plan_without(files, open_source(path, None, hdu), asked, hdu)
-    return _plan_with(definition, _source_schema(path, definition, hdu), path, asked, hdu)
+        plan = _plan_without(files, open_source(path, None, hdu), asked, hdu)
+    else:
+        plan = _plan_with(definition, _source_schema(path, definition, hdu), path, asked, hdu)
+    return replace(plan, keeps_rejects=keeps_rejects)
 
 
 def _source_schema(path: Path, definition: Definition, hdu: int | None) -> pa.Schema:
@@ -232,6 +237,9 @@ def _plan_without(
     try:
         ra, dec = find_coordinates(first.schema)
     except TableError as error:
+        # Of a text file without rows nobody can tell the types.
+        if not any(batch.num_rows for batch in first.batches()):
+            raise TableError("has no rows", place=first.path) from error
         hint = "rename them in the source, or give a --definition that knows their names"
         raise TableError(error.message, place=first.path, hint=hint, value=error.value) from error
     # A column may be whole numbers in one text file and fractions in the next: the copy takes what holds both.

@@ -23,7 +23,7 @@ from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.cli.console import counted, note
 from xmatch_hats.cli.match import Join, wanted_neighbors
 from xmatch_hats.cli.options import SchedulerOption, TlsOption, WorkersOption, begin_workers, split_columns
-from xmatch_hats.errors import UsageError
+from xmatch_hats.errors import CoverageError, UsageError
 
 if TYPE_CHECKING:
     from xmatch_hats.bulk.catalogs.job import Joined
@@ -46,7 +46,9 @@ def catalogs(  # noqa: PLR0913, options are the arguments of a command
         str, typer.Argument(metavar="RIGHT", help="HATS catalogue to match with.", autocompletion=complete_catalog)
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write; it must not exist.")],
-    radius: Annotated[float, typer.Option("--radius", metavar="ARCSEC", help="Search radius.")],
+    radius: Annotated[
+        float, typer.Option("--radius", metavar="ARCSEC", help="Search radius, beyond RIGHT's margin too.")
+    ],
     neighbors: Annotated[int | None, typer.Option("--neighbors", min=1, metavar="K", help="The K nearest.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All within the radius.")] = False,
     left_columns: Annotated[
@@ -89,8 +91,19 @@ def catalogs(  # noqa: PLR0913, options are the arguments of a command
 
     The output is a HATS collection with a margin cache, in the partitions of
     LEFT: its columns, those of RIGHT (a name that is taken gets _NAME),
-    _dist_arcsec, with --join left _status, and with K or all _rank. The same
-    command takes up a call that was killed.
+    _dist_arcsec, with --join left _status, and with K or all _rank. Rows of LEFT
+    without a position go to rejected.parquet in it. The same command takes up a
+    call that was killed or failed; its work waits in hidden folders beside DIR,
+    .NAME.matching and .NAME.left-*.
+
+    EXPR is a pandas query that tells of each row by itself: no mean(), no lookup
+    in another column, no %. A row whose answer is missing, as that of a
+    comparison with a null, does not count; but a null is no text and in no list,
+    so that name != 'a' and fid not in [1] keep it. NaN is a number that equals
+    none. Names with spaces, and class and the like, go in backticks.
+
+    A radius wider than the margin cache of RIGHT is said, and rows of
+    neighbouring partitions are read in its stead.
 
     Example: xmatch-hats bulk catalogs ./ztf ./allwise --radius 1 --out ./matched
     """
@@ -136,7 +149,12 @@ def _region(cone: tuple[float, float, float] | None, moc: Path | None) -> Region
 
     if cone is not None:
         return Cone(*cone)
-    return None if moc is None else MocRegion.from_file(moc)
+    if moc is None:
+        return None
+    try:
+        return MocRegion.from_file(moc)
+    except CoverageError as error:
+        raise UsageError(f"{error.place}: {error.message}", place="--moc", hint=error.hint, value=moc) from error
 
 
 def _report(joined: Joined, left: str, as_json: bool) -> None:

@@ -74,8 +74,10 @@ def test_a_scheduler_of_somebody_with_a_worker_that_is_killed(pair, tmp_path):
         )
         folder = tmp_path / ".out.matching"
         assert wait_until(lambda: done_in(folder) >= 10, 120)
-        log = read_log(folder / "run.log.jsonl")
-        worker = next(event["worker"] for event in log if event["event"] == "done")
+        (log,) = folder.glob("*/run.log.jsonl")
+        # The log is told of a unit a little after its record is there.
+        assert wait_until(lambda: [event for event in read_log(log) if event["event"] == "done"], 60)
+        worker = next(event["worker"] for event in read_log(log) if event["event"] == "done")
         os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
         answer()
         assert scheduler.workers_alive() == 1

@@ -145,6 +145,8 @@ def test_a_left_join_tells_what_became_of_each_row(tmp_path):
     assert set(status) == {"matched", "unmatched", "outside-coverage"}
     assert (rows["_dist_arcsec"].isna() == (rows["_status"] != "matched")).all()
     rejected = pq.read_table(tmp_path / "out" / "rejected.parquet")
+    assert "_healpix_29" not in rejected.column_names
+    assert set(rejected["_reason"].to_pylist()) == {"right ascension is missing, NaN or infinite"}
     assert rejected["_status"].to_pylist() == ["rejected"] * 2 == ["rejected"] * joined.rejected
     assert joined.left_rows == 602 == sum(getattr(joined, name) for name in COUNTS)
     sky = pq.read_table(tmp_path / "out" / "sky.parquet")

@@ -139,8 +139,9 @@ def test_sides_of_one_row_and_no_match(tmp_path):
         ({"radius_arcsec": 0.0}, RadiusError, "radius"),
         ({"n_neighbors": 0}, UsageError, "neighbours"),
         ({"join": "outer"}, UsageError, "join"),
-        ({"left_columns": ["nope"]}, CatalogError, "nope"),
-        ({"right_columns": ["nope"]}, CatalogError, "nope"),
+        ({"left_columns": ["nope"]}, UsageError, "--left-columns: .*left_fine: has no column nope"),
+        ({"right_columns": ["nope"]}, UsageError, "--right-columns: .*has no column nope"),
+        ({"margin_arcsec": 0.0}, UsageError, "the margin must be a positive number"),
         ({"scheduler": Elsewhere(1), "workers": 1}, UsageError, "one of"),
     ],
 )
@@ -148,6 +149,14 @@ def test_arguments_that_mean_nothing(sides, tmp_path, arguments, error, words):
     with pytest.raises(error, match=words):
         crossmatch_catalogs(*sides, tmp_path / "out", **{"radius_arcsec": 1.0, "workers": 0, **arguments})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_query_that_fails_on_a_row_stops_the_run_at_once(pair, sides, tmp_path):
+    query = f"1000 // (oid - {pair.left['oid'][50]}) > 5"
+    with pytest.raises(UsageError, match="--left-where: the query fails: divide by zero"):
+        crossmatch_catalogs(*sides, tmp_path / "out", radius_arcsec=5.0, left_where=query, workers=0)
+    (log,) = tmp_path.rglob("run.log.jsonl")
+    assert not {"retried", "failed"} & {event["event"] for event in read_log(log)}
 
 
 def test_a_catalogue_that_is_not_there(sides, tmp_path):

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmatch_hats.bulk.catalogs.accounting import account
 from xmatch_hats.bulk.catalogs.metadata import write_collection
 from xmatch_hats.bulk.catalogs.plan import Plan
+from xmatch_hats.bulk.catalogs.rejects import rejected_schema, with_reasons
 from xmatch_hats.bulk.catalogs.settings import Settings
 from xmatch_hats.bulk.catalogs.sky import SKY_FILE, gather_sky, output_coverage
 from xmatch_hats.bulk.runs.provenance import copy_input, provenance, write_provenance
 from xmatch_hats.bulk.runs.whole import unwritable
-from xmatch_hats.catalogs import layout
+from xmatch_hats.catalogs import intake, layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.manifest import (
@@ -30,7 +32,7 @@ from xmatch_hats.catalogs.manifest import (
 )
 
 SUMMARY_FILE = "summary.json"
-REJECTED_FILE = "rejected.parquet"
+REJECTED_FILE = intake.REJECTED_FILE
 LOG_FILE = "run.log.jsonl"
 
 
@@ -104,13 +106,16 @@ class Finish:
         }
 
     def _write_rejected(self) -> None:
-        """Put the rejected left rows, which no partition can hold, into one file."""
+        """Put the rejected left rows, which no partition can hold, into one file; those of an import come first."""
         path = self.plan.collection / REJECTED_FILE
         path.unlink(missing_ok=True)
         files = [found for name in self.units if (found := self.plan.rejected(name)).is_file()]
-        if not files:
+        if not files and not self.dropped:
             return
-        with pq.ParquetWriter(path, self.plan.rejected_schema, compression="zstd") as writer:
+        with pq.ParquetWriter(path, rejected_schema(self.plan.left), compression="zstd") as writer:
+            if self.dropped:
+                for batch in pq.ParquetFile(self.left.path / REJECTED_FILE).iter_batches():
+                    writer.write_table(with_reasons(pa.Table.from_batches([batch]), self.plan.left))
             for file in files:
                 writer.write_table(pq.read_table(file, partitioning=None))
 

@@ -26,7 +26,7 @@ from xmatch_hats.bulk.runs.watch import Listener, Watch
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.staging import RECIPE, Staging, recipe_folder
 from xmatch_hats.display import as_html
-from xmatch_hats.errors import CatalogError
+from xmatch_hats.errors import CatalogError, UsageError
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.states import folder_state
 
@@ -127,7 +127,9 @@ class CatalogJob:
             staging.own(LOG_FILE), tasks=len(tasks), size=sum(task.size for task in tasks),
             settings=self.settings.told() | {"stage": stage}, show=lambda done: self.listener.show(stage, done),
         )  # fmt: skip
-        outcome = run_tasks(tasks, Ledger(_ledger_folder(staging.own(), stage)), scheduler, watch=watch)
+        ledger = Ledger(_ledger_folder(staging.own(), stage))
+        # A query that fails on one row is changed, whatever the other units make of it: they need not be tried.
+        outcome = run_tasks(tasks, ledger, scheduler, watch=watch, stop_on=(UsageError,))
         if outcome.skipped:
             self.listener.say(f"{stage}: {len(outcome.skipped):,} of {len(tasks):,} units were done already")
         if outcome.failed:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from xmatch_hats import __version__
@@ -13,6 +15,8 @@ from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.importer import ImportSettings, Telling, build_copy
 from xmatch_hats.catalogs.sources import expand_sources
+from xmatch_hats.errors import CatalogError, TableError
+from xmatch_hats.tables.formats import format_of, suffix_format
 
 
 def is_tables(place: str | Path) -> bool:
@@ -38,33 +42,71 @@ def import_left(place: str | Path, out: Path, listener: Listener, *, workers: in
     Raises
     ------
     TableError, DefinitionError, SelfCheckError
-        A source cannot be read or contradicts its definition.
+        A source cannot be read or contradicts its definition, or there is none.
     CatalogError
-        The copy cannot be written.
+        The copy cannot be written, or another call is writing it.
     """
     source = Path(place).expanduser().absolute()
-    folder = out.parent / f"{_prefix(out)}{_state(source)}"
+    files = _tables(source, listener)
+    folder = out.parent / f"{_prefix(out)}{_state(files)}"
     if folder.is_dir():
         return LocalCopy.open(folder)
     listener.say(f"importing {place} first")
-    settings: ImportSettings = {"columns": "all", "side_copy": False, "name": source.stem or "tables"}
+    settings: ImportSettings = {
+        "columns": "all", "side_copy": False, "name": source.stem or "tables", "keep_rejects": True,
+    }  # fmt: skip
     if workers is not None:
         settings["workers"] = workers
-    return build_copy([source], folder, progress=Telling(listener.say), **settings)
+    try:
+        return build_copy(files, folder, progress=Telling(listener.say), **settings)
+    except CatalogError as error:
+        if error.place != str(folder):
+            raise
+        # People know the output, and not what lies hidden beside it for a while.
+        raise CatalogError(error.message, place=out, hint=error.hint) from error
 
 
 def remove_left(out: Path) -> None:
     """Remove what was imported for an output, which is there now."""
-    for folder in out.parent.glob(f"{_prefix(out)}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    own = re.compile(re.escape(_prefix(out)) + "[0-9a-f]{12}")
+    for folder in list(out.parent.iterdir()):
+        if own.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prefix(out: Path) -> str:
     return f".{out.name}.left-"
 
 
-def _state(source: Path) -> str:
+def _tables(source: Path, listener: Listener) -> list[Path]:
+    """The tables that a place means: the file itself, or those of a folder's files that are tables beyond doubt."""
+    files = expand_sources([source])
+    if source.is_file():
+        return files
+    tables = [path for path in files if _is_table(path)]
+    if not tables:
+        raise TableError(
+            "is no HATS catalogue, and none of its files is a table", place=source,
+            hint="tables end in .csv, .parquet, .fits and the like; name one that does not by itself",
+        )  # fmt: skip
+    if others := len(files) - len(tables):
+        first = next(path for path in files if path not in tables)
+        listener.say(f"{source}: {others:,} files that are no tables are left out, {first.name} first")
+    return tables
+
+
+def _is_table(path: Path) -> bool:
+    if suffix_format(path):
+        return True
+    try:
+        # Any text may be CSV.
+        return format_of(path) != "csv"
+    except TableError:
+        return False
+
+
+def _state(files: Sequence[Path]) -> str:
     """Tells files of one state from all others."""
-    states = [(str(file), file.stat()) for file in expand_sources([source])]
+    states = [(str(file), file.stat()) for file in files]
     told = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
     return hashlib.sha256(json.dumps([__version__, told]).encode()).hexdigest()[:12]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xmatch_hats.bulk.catalogs.border import border_rows
 from xmatch_hats.bulk.catalogs.partition import Integers
 from xmatch_hats.bulk.catalogs.plan import Plan
+from xmatch_hats.bulk.catalogs.rejects import with_reasons
 from xmatch_hats.bulk.catalogs.units import Unit
 from xmatch_hats.bulk.catalogs.write import TableWriter
 from xmatch_hats.bulk.runs.whole import written_whole
@@ -22,7 +23,7 @@ from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
 from xmatch_hats.catalogs.margins import TILE_COLUMN
 from xmatch_hats.errors import AccountError
 from xmatch_hats.healpix import MAX_ORDER
-from xmatch_hats.matching.status import STATUS_LABELS, MatchStatus
+from xmatch_hats.matching.status import MatchStatus
 
 SKY_ROWS = len(MatchStatus)
 """Of a unit's counts on the sky: row 0 holds the cells, then comes one for each status but the last, which has no place
@@ -101,7 +102,7 @@ class UnitOutput:
     def reject(self, table: pa.Table) -> None:
         """Take left rows that count and have no position."""
         self._counts[MatchStatus.REJECTED] += len(table)
-        if len(table) and self._plan.join == "left":
+        if len(table):
             self._rejected.append(table)
 
     def count(self, index: Integers, status: NDArray[np.uint8], pairs: int) -> None:
@@ -195,8 +196,6 @@ class UnitOutput:
     def _write_rejected(self) -> None:
         if not self._rejected:
             return
-        table = pa.concat_tables(self._rejected)
-        label = pa.array([STATUS_LABELS[MatchStatus.REJECTED]]).take(pa.array(np.zeros(len(table), np.int64)))
-        table = pa.table([*table.columns, label], schema=self._plan.rejected_schema)
+        table = with_reasons(pa.concat_tables(self._rejected), self._plan.left)
         with written_whole(self._plan.rejected(self._unit.name), self._plan.scratch) as file:
             pq.write_table(table, file)

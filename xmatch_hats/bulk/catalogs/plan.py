@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,12 +78,6 @@ class Plan:
     def rejected(self, unit: str) -> Path:
         """Left rows of a unit that have no position."""
         return self.folder / "rejected" / f"{unit}.parquet"
-
-    @cached_property
-    def rejected_schema(self) -> pa.Schema:
-        """Of those: the left columns and the status."""
-        fields = [self.left.schema.field(name) for name in self.left.columns]
-        return pa.schema([*fields, pa.field(STATUS, pa.string(), metadata=RESULT_METADATA[STATUS])])
 
 
 def output_schema(left: Side, right: Side, name: str, rule: MatchRule, join: Join) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.importer import DEFAULT_MARGIN_ARCSEC
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
 from xmatch_hats.catalogs.margins import Tiles
-from xmatch_hats.errors import UsageError
+from xmatch_hats.errors import CatalogError, UsageError
 from xmatch_hats.matching.partitions import PartitionIndex
 
 MAP_ORDERS = (8, 10)
@@ -37,20 +38,22 @@ def make_plan(left: LocalCopy, right: LocalCopy, settings: Settings, folder: Pat
     Raises
     ------
     CatalogError
-        A catalogue lacks a column.
+        The list of the margin's partitions cannot be read.
     UsageError
-        A condition that is none, or a margin that does not fit.
+        A column that a catalogue lacks, a condition that is none, or a margin that does not fit.
     """
-    kept = dict.fromkeys((*left.column_names(settings.left_columns), left.ra_column, left.dec_column))
+    chosen = _columns(settings.left_columns, left, "--left-columns")
+    kept = dict.fromkeys((*chosen, left.ra_column, left.dec_column))
     left_where = _condition(settings.left_where, left, "--left-where")
     first = Side.of(left, [HEALPIX_COLUMN, *kept], where=left_where)
     if settings.region is not None:
         first = _within(first, settings)
     margin = right.margin_path if settings.rule.radius_arcsec <= right.margin_arcsec else None
     right_where = _condition(settings.right_where, right, "--right-where")
-    second = Side.of(right, right.column_names(settings.right_columns), margin, right_where)
+    second = Side.of(right, _columns(settings.right_columns, right, "--right-columns"), margin, right_where)
     schema = output_schema(first, second, right.name, settings.rule, settings.join)
-    wide = settings.margin_arcsec or left.margin_arcsec or DEFAULT_MARGIN_ARCSEC
+    usual = left.margin_arcsec or DEFAULT_MARGIN_ARCSEC
+    wide = usual if settings.margin_arcsec is None else settings.margin_arcsec
     low, high = MAP_ORDERS
     finest = max((order for order, _ in first.partitions.pixels), default=0)
     return Plan(
@@ -85,6 +88,13 @@ def _within(side: Side, settings: Settings) -> Side:
     _, numbers = side.partitions.overlapping(ranges[:, 0], ranges[:, 1])
     touched = [side.partitions.pixels[number] for number in sorted(set(numbers.tolist()))]
     return replace(side, partitions=PartitionIndex.from_pixels(touched))
+
+
+def _columns(names: Sequence[str] | None, copy: LocalCopy, option: str) -> list[str]:
+    try:
+        return copy.column_names(names)
+    except CatalogError as error:
+        raise UsageError(f"{copy.path}: {error.message}", place=option, hint=error.hint, value=error.value) from error
 
 
 def _condition(text: str | None, copy: LocalCopy, option: str) -> Condition | None:

@@ -13,7 +13,7 @@ from xmatch_hats.bulk.runs.watch import Listener
 from xmatch_hats.catalogs.copy import LocalCopy, open_copy
 from xmatch_hats.catalogs.region import Region
 from xmatch_hats.catalogs.staging import refuse_existing
-from xmatch_hats.errors import UsageError
+from xmatch_hats.errors import CatalogError, UsageError
 from xmatch_hats.matching.assemble import Join
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.scheduling import Scheduler
@@ -48,8 +48,8 @@ def crossmatch_catalogs(  # noqa: PLR0913, one call with everything by keyword
     ----------
     left, right : LocalCopy, Path or str
         Copies, their folders or their registered names; HATS catalogues of others, too. The left one may be a table or
-        a folder of tables, which are imported first. A margin cache of the right one is used where it is at least as
-        wide as the radius; else the rows of neighbouring partitions are read.
+        a folder of tables, which are imported first; their rows without a position are rejected. A margin cache of the
+        right one is used where it is at least as wide as the radius; else the rows of neighbouring partitions are read.
     out : Path or str
         Folder of the new collection; must not exist.
     radius_arcsec : float
@@ -65,8 +65,8 @@ def crossmatch_catalogs(  # noqa: PLR0913, one call with everything by keyword
     region : Region, optional
         Where left rows count; right rows within the radius of it count all the same.
     join : {"inner", "left"}, optional
-        Whether only left rows with a match are written, or all of them, with their status; those without a position,
-        which no HATS catalogue can hold, go to ``rejected.parquet`` beside it.
+        Whether only left rows with a match are written, or all of them, with their status. Rows without a position,
+        which have no place in the output's partitions, go to ``rejected.parquet`` beside them, with the reason.
     margin_arcsec : float, optional
         Radius of the margin cache of the output; by default the left side's, or 10 arcsec.
     scheduler : Scheduler, optional
@@ -86,14 +86,15 @@ def crossmatch_catalogs(  # noqa: PLR0913, one call with everything by keyword
     Raises
     ------
     CatalogError, PartitionReadError
-        A catalogue is missing or damaged, lacks a column, the output exists or is being written by another call, or
+        A catalogue is missing or damaged, the output exists or is being written by another call, or
         units failed again and again.
     OutputError
         The output cannot be written.
     AccountError
         Rows are missing that the left side says it has.
     RadiusError, UsageError
-        Arguments that mean nothing.
+        Arguments that mean nothing: a column that is not there, a query that is none or fails on the rows, or a right
+        side that is no catalogue.
     SystemFailure
         The workers were lost.
     """
@@ -138,7 +139,7 @@ def prepare(
     listener = listener or Listener()
     target = Path(out).expanduser().absolute()
     refuse_existing(target)
-    second = right if isinstance(right, LocalCopy) else open_copy(right)
+    second = right if isinstance(right, LocalCopy) else _open_right(right)
     tables = None
     if isinstance(left, LocalCopy):
         first = left
@@ -148,3 +149,15 @@ def prepare(
     else:
         first = open_copy(left)
     return CatalogJob(first, second, target, settings, budget, listener, tables)
+
+
+def _open_right(right: Path | str) -> LocalCopy:
+    try:
+        return open_copy(right)
+    except CatalogError as error:
+        if not is_tables(right):
+            raise
+        raise UsageError(
+            "is no HATS catalogue: only the left side may be a table or tables", place=right,
+            hint="make it one with `xmatch-hats catalog import`", value=right,
+        ) from error  # fmt: skip
