@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmatch_hats.bulk.alerts.finish import NOTES, SUMMARY
 from xmatch_hats.bulk.alerts.gather import read_rows
+from xmatch_hats.bulk.alerts.published import NOTES, SUMMARY, damage
 from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME, provenance, write_provenance
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
@@ -89,7 +89,8 @@ def merge_nights(
     UsageError
         There is nothing to merge.
     CatalogError
-        Archives have other columns than the first, or the output cannot be written, or is something else.
+        Archives are damaged or have other columns than the first, or the output cannot be written, or is something
+        else.
     AccountError
         Rows that do not add up.
     """
@@ -136,6 +137,8 @@ def _find(folder: Path) -> list[_Part]:
             state = hashlib.sha256((notes / PROVENANCE_NAME).read_bytes()).hexdigest()
         except (OSError, ValueError) as error:
             raise CatalogError("its notes cannot be read", place=place, hint="run the archive again") from error
+        if (fault := damage(place)) is not None:
+            raise fault
         found.append(_Part(place.name.partition("=")[2], place, summary, state, _row_files(place)))
     found.sort(key=lambda part: (part.archive, part.folder.parent.name))
     if not any(part.summary["rows"] for part in found):

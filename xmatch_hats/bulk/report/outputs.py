@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xmatch_hats.bulk.alerts.finish import NOTES, SUMMARY
+from xmatch_hats.bulk.alerts.published import NOTES, SUMMARY
 from xmatch_hats.bulk.catalogs.finish import SUMMARY_FILE
 from xmatch_hats.bulk.catalogs.sky import SKY_FILE
 from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME
