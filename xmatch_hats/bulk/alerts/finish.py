@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 
 from xmatch_hats.alerts.rejects import Rejects
 from xmatch_hats.bulk.alerts.archives import Archive
+from xmatch_hats.bulk.alerts.empty import empty_collection
 from xmatch_hats.bulk.alerts.gather import RowFiles, filtered, read_rows, repeated
 from xmatch_hats.bulk.alerts.packet_archive import PACKETS, write_packets
 from xmatch_hats.bulk.alerts.plan import SlicePlan
 from xmatch_hats.bulk.alerts.published import LOG, NOTES, SUMMARY, write_files
 from xmatch_hats.bulk.alerts.slice_book import End
+from xmatch_hats.bulk.alerts.work import schema_of_rows
 from xmatch_hats.bulk.runs.provenance import write_provenance
+from xmatch_hats.bulk.runs.shared import Shared
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.catalogs.importer import Telling, build_copy
@@ -37,7 +40,8 @@ class Finisher:
     """Makes the output of one archive in its staging folder."""
 
     archive: Archive
-    plan: SlicePlan
+    shared: Shared[SlicePlan]
+    """Of the slices."""
     staged: Path
     """Staging folder."""
     names: Sequence[str]
@@ -52,6 +56,11 @@ class Finisher:
     """Archive of the packets with ``xmatches``, where one is asked for."""
     provenance: Mapping[str, Any]
     say: Callable[[str], None]
+
+    @property
+    def plan(self) -> SlicePlan:
+        """What the slices have in common."""
+        return self.shared.value
 
     def build(self) -> tuple[Path, dict[str, Any]]:
         """Make the output, and the archive of packets; what a call that was killed has finished is not made again.
@@ -71,7 +80,7 @@ class Finisher:
             Counts that do not add up.
         """
         summary = self._summary(self._gathered())
-        built = self._collection(summary) if self.kind == "hats" and summary["rows"] else self._dataset()
+        built = self._collection(summary) if self.kind == "hats" else self._dataset()
         if self.packets is not None:
             parts = (self.plan.path("packets", name) for name in self.names)
             write_packets(self.packets, parts, self.staged / PACKETS)
@@ -90,6 +99,8 @@ class Finisher:
         with RowFiles(folder) as files:
             for table in filtered(paths, again if self.dedup and duplicates else None):
                 files.add(table)
+            if not paths:
+                files.add(schema_of_rows(self.shared).empty_table())
         told = {"rows": files.rows, "duplicates": duplicates}
         with written_whole(note, self.staged / "scratch") as file:
             file.write(json.dumps(told).encode())
@@ -138,18 +149,22 @@ class Finisher:
             raise AccountError(f"{summary['in']} alerts came in, but {left} rows are left", place=self.archive.stem)
 
     def _collection(self, summary: Mapping[str, Any]) -> Path:
-        built = self.staged / "collection"
-        if not built.exists():
+        built, files = self.staged / "collection", sorted((self.staged / "gathered").iterdir())
+        origin = [SourceRecord(path=self.archive.place, bytes=self.archive.size, rows=summary["rows"])]
+        settings = {"bulk": dict(self.provenance)}
+        if not summary["rows"]:
+            empty_collection(pq.read_schema(files[0]), built, self.archive.stem, origin, settings)
+        elif not built.exists():
             copy = build_copy(
-                sorted((self.staged / "gathered").iterdir()),
+                files,
                 built,
                 progress=Telling(self.say),
                 name=self.archive.stem,
                 plain=True,
                 workers=0,
                 side_copy=False,
-                origin=[SourceRecord(path=self.archive.place, bytes=self.archive.size, rows=summary["rows"])],
-                extra={"bulk": dict(self.provenance)},
+                origin=origin,
+                extra=settings,
             )
             if copy.total_rows != summary["rows"]:
                 raise AccountError(f"has {copy.total_rows} rows, not {summary['rows']}", place=copy.path)

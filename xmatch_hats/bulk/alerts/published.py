@@ -48,7 +48,8 @@ def write_files(folder: Path) -> None:
     if (manifest := Manifest.read(folder)) is not None:
         manifest.model_copy(update={"files": files}).write(folder)
         return
-    told = {name: record.model_dump() for name, record in files.items()}
+    # But the log, which is another one each time: the same work gives the same notes.
+    told = {name: record.model_dump() for name, record in files.items() if name != f"{NOTES}/{LOG}"}
     (folder / NOTES / FILES).write_text(json.dumps(told, indent=1) + "\n")
 
 

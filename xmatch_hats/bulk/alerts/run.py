@@ -175,7 +175,11 @@ class _Run:
             out, target = self._path(archive), self._packets_of(archive)
             if not is_output(out):
                 refuse_existing(out)
-            if target is None or not target.exists():
+            if target is None:
+                continue
+            if [self._packets_of(other) for other in archives].count(target) > 1:
+                raise UsageError("two archives would have this one of packets", place=target, hint="rename one of them")
+            if not target.exists():
                 continue
             if target.resolve() == Path(archive.place).resolve():
                 raise UsageError(
@@ -203,7 +207,8 @@ class _Run:
                 archive.place, archive.stem, self._catalogs, self._columns, packets is not None, staging.own("slices")
             )
             book = SliceBook(staging.path("book"))
-            outcome = self._work_off(archive, plan, book, staging, scheduler)
+            shared = Shared.write(plan, staging.own("plan.pickle"))
+            outcome = self._work_off(archive, shared, book, staging, scheduler)
             if outcome.failed:
                 return ArchiveReport(
                     archive.stem, archive.night, out, None, skipped=outcome.skipped, failed=outcome.failed
@@ -212,7 +217,7 @@ class _Run:
             if book.end is None:
                 raise AccountError("its end was not met", place=archive.place)
             finisher = Finisher(
-                archive, plan, staging.folder, [piece.name for piece in book.slices], outcome.done, book.end,
+                archive, shared, staging.folder, [piece.name for piece in book.slices], outcome.done, book.end,
                 self._settings.dedup, self._settings.kind, packets, facts, self._say,
             )  # fmt: skip
             built, summary = finisher.build()
@@ -236,10 +241,14 @@ class _Run:
         return self._out / f"night={archive.night}" / f"archive={archive.stem}"
 
     def _work_off(
-        self, archive: Archive, plan: SlicePlan, book: SliceBook, staging: Staging, scheduler: Scheduler
+        self,
+        archive: Archive,
+        shared: Shared[SlicePlan],
+        book: SliceBook,
+        staging: Staging,
+        scheduler: Scheduler,
     ) -> Outcome:
         ledger = Ledger(staging.own("ledger"))
-        shared = Shared.write(plan, staging.own("plan.pickle"))
         show = partial(self._listener.show, archive.stem)
         watch = Watch(staging.path(LOG), size=archive.size, settings=self._facts(archive), show=show)
         outcome = run_tasks(
