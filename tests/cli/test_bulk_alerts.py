@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.bulk.alerts.nights import alert, make_sky, packet, read_output, write_archive
 from tests.catalogs.remote_sky import Server
+from xmatch_hats.catalogs.manifest import SIDE_COPY_NAME
 from xmatch_hats.cli.app import run
+from xmatch_hats.matching.scheduling import Scheduler
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,9 @@ def test_a_dry_run_does_nothing(nights, sky, tmp_path, capsys):
         (["--radius", "-1"], "radius"),
         (["--radius", "60"], "margin"),
         (["--memory-per-worker", "much"], "is no size"),
+        (["--memory-per-worker", "200MiB"], "a worker needs 640 MiB of memory at least, not 200 MiB"),
+        (["--memory-per-worker", "1GiB", "--workers", "0"], "threads of this process cannot be bounded"),
+        (["--memory-per-worker", "1GiB", "--scheduler", "tcp://127.0.0.1:1"], "dask worker --memory-limit"),
     ],
 )
 def test_wrong_use(nights, sky, tmp_path, capsys, more, told):
@@ -87,9 +93,37 @@ def test_wrong_use(nights, sky, tmp_path, capsys, more, told):
     assert not (tmp_path / "out").exists()
 
 
+def test_memory_of_workers_is_kept(nights, sky, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(address, workers, tls, *, memory, dashboard):
+        seen.append((workers, memory))
+        return Scheduler(workers=0)
+
+    monkeypatch.setattr("xmatch_hats.cli.bulk_alerts.bulk_scheduler", spy)
+    monkeypatch.setattr("xmatch_hats.cli.bulk_alerts.begin_workers", lambda *_: None)
+    for more in (["--memory-per-worker", "640MiB"], []):
+        assert run(words(nights, sky, tmp_path / "out", "--format", "parquet", *more)) == 0
+    # Processes are bounded, threads are not; the small archives alone would have been left to these.
+    assert seen == [(None, 640 << 20), (0, None)]
+
+
+def test_slices_that_failed_are_told_with_their_place(nights, tmp_path, capsys):
+    sky = make_sky(tmp_path / "sky", 300, rows=2_000)
+    shutil.rmtree(sky.catalog / SIDE_COPY_NAME)
+    for path in sky.catalog.rglob("Npix=*.parquet"):
+        path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    assert run(words(nights[:1], sky, tmp_path / "out")) == 1
+    told = capsys.readouterr().out
+    assert "1 slice failed, no output; the same command goes on" in told
+    folder = tmp_path / "out" / "night=20180619" / ".archive=ztf_public_20180619.matching"
+    assert f"what is done lies in {folder}" in told
+    assert folder.is_dir()
+
+
 def test_nothing_to_merge(tmp_path, capsys):
     assert run(["bulk", "merge", str(tmp_path)]) == 2
-    assert "there are no matched alerts here" in capsys.readouterr().err
+    assert "there are no matched archives here" in capsys.readouterr().err
 
 
 def test_a_night_over_https(nights, sky, tmp_path, capsys):

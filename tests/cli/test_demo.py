@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sys
 import time
 
 import pytest
@@ -49,13 +51,24 @@ def test_the_counts_are_shown(toured):
 def test_the_next_commands_work_as_printed(toured, capsys):
     _, out, _, folder = toured
     commands = [shlex.split(line) for line in out.split("Try next:")[1].splitlines() if line.strip()]
-    assert [command[1] for command in commands] == ["catalog", "cone", "match", "alerts"]
+    assert [command[1] for command in commands] == ["catalog", "cone", "match", "alerts", "bulk", "bulk"]
     for command in commands:
         assert command[0] == "xmatch-hats"
         assert run(command[1:]) == 0, command
     assert "designation" in capsys.readouterr().out
     assert (folder / "matched.fits").is_file()
     assert (folder / "3.3.tar.gz").is_file()
+    summary = json.loads(next(folder.glob("nights/night=20231017/archive=*/_bulk/summary.json")).read_text())
+    assert (summary["in"], summary["rejected"]) == (200, 4)
+    assert (folder / "nights_report" / "report.html").is_file()
+
+
+def test_without_the_library_of_pictures_the_report_is_of_numbers(tmp_path, monkeypatch):
+    from xmatch_hats.demo import tour
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    commands = tour._Tour(tour.DemoSettings(tmp_path), None)._next_commands()
+    assert commands[-1] == ["bulk", "report", f"{tmp_path}/nights", "--json"]
 
 
 def test_commands_name_the_program_as_the_shell_finds_it(monkeypatch):

@@ -10,8 +10,9 @@ import pytest
 from astropy.io import fits
 
 from tests.oracle import brute_force
+from xmatch_hats.alerts.sources import PacketSources
 from xmatch_hats.demo.exposure import make_exposure
-from xmatch_hats.demo.packets import SCHEMA_33, packet_bytes, write_packets
+from xmatch_hats.demo.packets import SCHEMA_33, packet_bytes, write_archive, write_packets
 from xmatch_hats.demo.sky import SkyBox, make_sky
 from xmatch_hats.errors import UsageError
 
@@ -108,6 +109,13 @@ def test_some_packets_are_spoiled(exposure, tmp_path):
     assert len(written.spoiled) == 4
     assert set(unreadable) < set(written.spoiled)
     assert write_packets(exposure, tmp_path / "whole", spoil=False).spoiled == {}
+
+
+def test_an_archive_has_every_packet_as_it_is(exposure, tmp_path):
+    written = write_packets(exposure, tmp_path / "p")
+    write_archive(written, tmp_path / "night.tar.gz")
+    packed = [(raw.name, raw.read()) for raw in PacketSources([tmp_path / "night.tar.gz"])]
+    assert packed == [(path.name, path.read_bytes()) for path in written.paths]
 
 
 def test_no_alerts_and_too_many(sky):

@@ -67,7 +67,7 @@ def read_moc(path: Path) -> MOC:
         reason = error.strerror or " ".join(str(error).split())
         if reason.startswith("Parse error"):
             reason = "neither a FITS file, nor JSON, nor text of cells"
-        raise CoverageError(f"not a readable MOC: {reason}", place=path, hint="give a spatial MOC") from error
+        raise CoverageError(f"not a readable MOC: {reason}", place=path, hint=_WAY_OUT) from error
     except (ValueError, AttributeError, UnicodeDecodeError) as error:
         raise CoverageError("not a readable MOC", place=path, hint=_WAY_OUT) from error
 

@@ -13,7 +13,6 @@ import typer
 from xmatch_hats.cli.bulk_options import (
     DashboardOption,
     DryRunOption,
-    MemoryOption,
     RunBar,
     bulk_scheduler,
     parse_size,
@@ -32,12 +31,27 @@ from xmatch_hats.cli.options import (
     split_columns,
 )
 from xmatch_hats.cli.progress import StageProgress
+from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
     from xmatch_hats.bulk.alerts.run import ArchiveReport
 
 CLUSTER_FROM_BYTES = 256 << 20
 """Archives of fewer bytes are matched sooner by threads of this process than worker processes take to start."""
+
+
+LEAST_BYTES = 640 << 20
+"""Of a worker process: what Python, its libraries, open partitions and slices of 8 MiB take, with room to spare."""
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-per-worker",
+        metavar="SIZE",
+        help="Most memory of each worker process started here, such as 4GiB, at least 640MiB: above it, the worker is "
+        "started again, and its slice done again.",
+    ),
+]
 
 
 class Form(StrEnum):
@@ -83,13 +97,21 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
     Each archive becomes DIR/night=YYYYMMDD/archive=NAME with one row per alert.
     One that is there with the same inputs and settings is not done again; one of
     others is replaced. What cannot be used is kept in _bulk/rejects with reasons.
+    Until it is whole, its work lies in the hidden folder .archive=NAME.matching
+    beside it, also after a kill: the same command goes on there.
 
     Example: xmatch-hats bulk alerts ztf_public_20180619.tar.gz --catalog ./allwise --out ./nights
     """
     from xmatch_hats.bulk.alerts.archives import open_archives
 
+    memory = _memory(memory_per_worker, scheduler, workers)
     found = open_archives(archives, night)
-    if workers is None and scheduler is None and sum(archive.size for archive in found) < CLUSTER_FROM_BYTES:
+    if (
+        workers is None
+        and scheduler is None
+        and memory is None
+        and sum(archive.size for archive in found) < CLUSTER_FROM_BYTES
+    ):
         workers = 0
     if not dry_run:
         begin_workers(scheduler, workers)
@@ -97,7 +119,6 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
 
     targets = parse_targets(catalog, radius_arcsec=radius, columns=split_columns(columns))
     settings = AlertsSettings(split_columns(alert_columns, "--alert-columns"), form.value, dedup, packets, redo)
-    memory = parse_size(memory_per_worker)
     if dry_run:
         from xmatch_hats.bulk.alerts.estimate import estimate_alerts
 
@@ -114,6 +135,23 @@ def alerts(  # noqa: PLR0913, options are the arguments of a command
         raise typer.Exit(1)
 
 
+def _memory(text: str | None, scheduler: str | None, workers: int | None) -> int | None:
+    """Bytes that each worker process may take, where that can be promised."""
+    memory, option = parse_size(text), "--memory-per-worker"
+    if memory is None:
+        return None
+    if scheduler is not None:
+        hint = "start them with `dask worker --memory-limit`"
+        raise UsageError("workers of a scheduler have the bound they were started with", place=option, hint=hint)
+    if workers == 0:
+        hint = "give --workers 1, or leave it out"
+        raise UsageError("threads of this process cannot be bounded", place=option, hint=hint)
+    if memory < LEAST_BYTES:
+        words = f"a worker needs {LEAST_BYTES >> 20} MiB of memory at least, not {memory >> 20} MiB"
+        raise UsageError(words, place=option, value=memory)
+    return memory
+
+
 def merge(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The --out of `bulk alerts`.")],
     out: Annotated[
@@ -121,6 +159,10 @@ def merge(
     ] = None,
     dedup: Annotated[
         bool, typer.Option("--dedup", help="Keep one alert of each candid: smallest archive name, then member.")
+    ] = False,
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Also merge archives matched with other radii or versions of a catalogue."),
     ] = False,
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
@@ -132,7 +174,7 @@ def merge(
     from xmatch_hats.bulk.alerts.merge import merge_nights
 
     with StageProgress() as progress:
-        report = merge_nights(folder, out, dedup=dedup, workers=workers, progress=progress)
+        report = merge_nights(folder, out, dedup=dedup, mixed=mixed, workers=workers, progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_json()))
         return
@@ -143,10 +185,13 @@ def merge(
 
 def _told(report: ArchiveReport) -> str:
     """Say in a few lines what became of an archive."""
+    from xmatch_hats.bulk.alerts.published import staged
+
     summary = report.summary
     if summary is None:
         lines = [
-            f"{report.archive}: {counted(len(report.failed), 'slice')} failed, no output; the same command goes on"
+            f"{report.archive}: {counted(len(report.failed), 'slice')} failed, no output; the same command goes on",
+            f"  what is done lies in {staged(report.path)}",
         ]
         return "\n".join([*lines, *(f"  {name}: {failure.reason}" for name, failure in report.failed.items())])
     state = " (done before)" if report.was_done else ""

@@ -20,7 +20,7 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for report.html and its PNGs. Default: DIR_report."),
+        typer.Option("--out", metavar="DIR", help="Folder for report.html, report.json and PNGs. Default: DIR_report."),
     ] = None,
     recount: Annotated[
         bool, typer.Option("--recount", help="Also read the archives of alerts again, and count their members.")
@@ -38,10 +38,10 @@ def report(
 
     Example: xmatch-hats bulk report ./nights --out ./nights_report
     """
-    from xmatch_hats.bulk.report.run import make_report
+    from xmatch_hats.bulk.report.run import default_target, make_report
 
     if out is None and not as_json:
-        out = folder.absolute().with_name(f"{folder.absolute().name}_report")
+        out = default_target(folder)
     with working("reading the rows"):
         made = make_report(folder, out, recount=recount)
     if as_json:

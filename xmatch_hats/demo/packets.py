@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import fastavro
 import numpy as np
 
+from xmatch_hats.alerts.sinks import GZIP_LEVEL
 from xmatch_hats.alerts.ztf33_schema import SCHEMA
 from xmatch_hats.demo.exposure import JD, MISSING, Exposure
 from xmatch_hats.demo.stamps import science_template_difference
@@ -120,6 +122,13 @@ def write_packets(exposure: Exposure, folder: Path, *, spoil: bool = True) -> Wr
         path.write_bytes(packet)
         paths.append(path)
     return WrittenPackets(paths, spoiled)
+
+
+def write_archive(written: WrittenPackets, path: Path) -> None:
+    """Pack packets, damaged ones among them, into a ``.tar.gz`` as archives of whole nights are."""
+    with tarfile.open(path, "w:gz", compresslevel=GZIP_LEVEL) as archive:
+        for packet in written.paths:
+            archive.add(packet, packet.name)
 
 
 def _record(exposure: Exposure, number: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import shutil
@@ -25,6 +26,8 @@ MARKER = ".xmatch-hats-demo.json"
 """File by which a folder is known as the demo's own; no other folder is ever replaced."""
 RADIUS_ARCSEC = 1.0
 CATALOG = "allwise"
+NIGHT = "ztf_public_20231017.tar.gz"
+"""The exposure as the archive of a night, called as ZTF's are."""
 _SKY = (355.6, 2.9, 17.0, 24.0)
 _FIELD = (356.6, 4.0, 16.9, 23.6)
 """A camera's field of 47 square degrees that crosses RA 0, and reaches beyond the catalogue in the east and south."""
@@ -204,12 +207,13 @@ class _Tour:
         import pyarrow as pa
 
         from xmatch_hats.demo.exposure import make_exposure
-        from xmatch_hats.demo.packets import write_packets
+        from xmatch_hats.demo.packets import write_archive, write_packets
         from xmatch_hats.tables.write import write_table
 
         with self._step("making an exposure of alerts"):
             exposure = make_exposure(sky, self.field_box, alerts=self.settings.alerts, seed=self.settings.seed)
             written = write_packets(exposure, self.folder / "packets")
+            write_archive(written, self.folder / NIGHT)
             names = ("candid", "ra", "dec", "magpsf")
             targets = pa.table({name: exposure.columns[name] for name in names})
             write_table(targets, self.folder / "targets.csv")
@@ -281,6 +285,8 @@ class _Tour:
         # Without a slash an argument that is no folder would be a name.
         copy = copy if "/" in copy else f"./{copy}"
         ra, dec = (self.report.sample.get(name, 0.0) for name in ("ra", "dec"))
+        # Pictures take a library that a plain installation has not.
+        without_pictures = [] if importlib.util.find_spec("matplotlib") else ["--json"]
         return [
             ["catalog", "info", copy],
             ["cone", f"{ra:.5f}", f"{dec:.5f}", "60", "--catalog", copy],
@@ -295,6 +301,8 @@ class _Tour:
                 "--out",
                 f"{place}/3.3.tar.gz",
             ],
+            ["bulk", "alerts", f"{place}/{NIGHT}", "--catalog", copy, "--out", f"{place}/nights"],
+            ["bulk", "report", f"{place}/nights", *without_pictures],
         ]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from tests.bulk.alerts.nights import alert, packet, read_output, write_archive
 from tests.bulk.alerts.test_run import run
+from tests.copies import make_copy
 from tests.folders import contents
 from xmatch_hats.bulk.alerts import merge as merging
 from xmatch_hats.bulk.alerts.gather import repeated
@@ -90,13 +92,52 @@ def test_an_earlier_one_is_replaced_and_nothing_else(nights, tmp_path):
 
 
 def test_what_cannot_be_merged(nights, sky, tmp_path):
-    with pytest.raises(UsageError, match="no matched alerts here"):
+    with pytest.raises(UsageError, match="no matched archives here"):
         merge_nights(tmp_path)
     match(sky, tmp_path / "nights", ["a_20180619.tar"], ["parquet"])
     place = write_archive(tmp_path / "d_20180616.tar", [("x.avro", packet(alert(1, 0.0, 0.0)))])
     run([place], sky.catalog, tmp_path / "nights", kind="parquet", columns=["rcid"])
     with pytest.raises(CatalogError, match="has other columns than a_20180619"):
         merge_nights(tmp_path / "nights", workers=0)
+
+
+@pytest.mark.parametrize("kinds", [("hats", "hats"), ("parquet", "parquet")])
+def test_archives_without_rows(sky, tmp_path, kinds):
+    empty = write_archive(tmp_path / "e_20180616.tar", [])
+    run([empty], sky.catalog, tmp_path / "nights", kind=kinds[0])
+    report = merge_nights(tmp_path / "nights", workers=0)
+    assert (report.rows, report.archives) == (0, 1)
+    assert verify_copy(report.path).passed
+    match(sky, tmp_path / "nights", ["a_20180619.tar"], kinds)
+    report = merge_nights(tmp_path / "nights", workers=0)
+    assert (report.rows, report.archives) == (5, 2)
+    assert verify_copy(report.path).passed
+
+
+def test_archives_that_were_matched_otherwise(sky, tmp_path):
+    from xmatch_hats.bulk.alerts.archives import open_archives
+    from xmatch_hats.bulk.alerts.run import AlertsSettings, crossmatch_alerts
+    from xmatch_hats.bulk.runs.watch import Listener
+    from xmatch_hats.catalogs.importer import Telling
+    from xmatch_hats.matching.targets import CatalogTarget
+
+    again = make_copy(sky.rows, tmp_path / "stars", coverage="all-sky", name="stars").path
+    for name, catalog, radius in (("a", sky.catalog, 1.0), ("b", sky.catalog, 2.0), ("c", again, 1.0)):
+        place = write_archive(tmp_path / f"{name}_20180616.tar", sky.packets(0, 9))
+        targets = [CatalogTarget(catalog, "stars", radius, ["source_id"])]
+        settings = AlertsSettings(kind="parquet")
+        list(crossmatch_alerts(open_archives([str(place)]), targets, tmp_path / "n", settings, listener=Listener()))
+    words = "b_20180616 was matched with another radius of stars (2 arcsec, not 1), than a_20180616"
+    with pytest.raises(CatalogError, match=re.escape(words) + ".*--mixed"):
+        merge_nights(tmp_path / "n", workers=0)
+    assert not (tmp_path / "n" / "merged").exists()
+    said: list[str] = []
+    report = merge_nights(tmp_path / "n", mixed=True, workers=0, progress=Telling(said.append))
+    assert report.rows == 27
+    assert said[:2] == [words, "c_20180616 was matched with another version of stars, than a_20180616"]
+    groups = json.loads((report.path / "_bulk" / "provenance.json").read_text())["settings"]["matches"]
+    assert [group["archives"] for group in groups] == [["a_20180616"], ["b_20180616"], ["c_20180616"]]
+    assert [group["catalogs"][0]["radius_arcsec"] for group in groups] == [1.0, 2.0, 1.0]
 
 
 def test_repetitions_against_a_plain_loop():

@@ -22,6 +22,7 @@ from xmatch_hats.bulk.alerts.archives import open_archives
 from xmatch_hats.bulk.alerts.run import AlertsSettings, crossmatch_alerts
 from xmatch_hats.bulk.runs.watch import Listener
 from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.layout import RESERVED
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import CatalogError, UsageError
 from xmatch_hats.matching.scheduling import Scheduler
@@ -193,13 +194,38 @@ def test_duplicates_are_counted_and_left_out_if_asked(sky, tmp_path):
     assert read_output(dropped.path)["member"].to_pylist() == [0, 1, 3]
 
 
-def test_an_archive_without_good_alerts(sky, tmp_path):
+@pytest.mark.parametrize("kind", ["hats", "parquet"])
+def test_an_archive_without_good_alerts(hats, sky, tmp_path, kind):
     place = write_archive(tmp_path / "ztf_public_20180619.tar.gz", [("nonsense.avro", b"hello")])
     empty = write_archive(tmp_path / "ztf_public_20180620.tar.gz", [])
-    reports = run([place, empty], sky.catalog, tmp_path / "out")
-    assert [report.summary["in"] for report in reports] == [1, 0]
-    assert [report.summary["rows"] for report in reports] == [0, 0]
-    assert all(report.is_whole for report in reports)
+    for name, data in (("ztf_public_20180621.tar.gz", b""), ("ztf_public_20180622.tar.gz", b"damaged" * 300)):
+        (tmp_path / name).write_bytes(data)
+    places = [place, empty, tmp_path / "ztf_public_20180621.tar.gz", tmp_path / "ztf_public_20180622.tar.gz"]
+    reports = run(places, sky.catalog, tmp_path / "out", kind=kind)
+    assert [report.summary["in"] for report in reports] == [1, 0, 1, 1]
+    assert [report.summary["rows"] for report in reports] == [0, 0, 0, 0]
+    assert [report.is_whole for report in reports] == [True, True, False, False]
+    wanted = LocalCopy.open(hats.path).schema
+    for report in reports:
+        if kind == "hats":
+            assert verify_copy(report.path).passed
+            schema = LocalCopy.open(report.path).schema
+        else:
+            (file,) = report.path.glob("*.parquet")
+            schema = pq.read_schema(file)
+            assert pq.read_metadata(file).num_rows == 0
+        own = [field for field in wanted if field.name not in RESERVED]
+        assert [field for field in schema if field.name not in RESERVED] == own
+    assert all(report.was_done for report in run(places, sky.catalog, tmp_path / "out", kind=kind))
+
+
+def test_a_collection_without_rows_is_one_for_others_too(sky, tmp_path):
+    import lsdb
+
+    (report,) = run([write_archive(tmp_path / "ztf_public_20180620.tar", [])], sky.catalog, tmp_path / "out")
+    frame = lsdb.open_catalog(str(report.path), columns=["candid", "ra", "dec"]).compute()
+    assert len(frame) == 0
+    assert list(frame.columns) == ["candid", "ra", "dec"]
 
 
 def test_a_slice_that_fails_leaves_no_output(night, sky, tmp_path):

@@ -16,8 +16,10 @@ from tests.bulk.alerts.nights import write_archive
 from tests.folders import contents
 from xmatch_hats.bulk import make_report
 from xmatch_hats.bulk.alerts.archives import open_archives
+from xmatch_hats.bulk.alerts.merge import merge_nights
 from xmatch_hats.bulk.alerts.run import crossmatch_alerts
 from xmatch_hats.bulk.report.outputs import find_outputs
+from xmatch_hats.bulk.report.run import default_target
 from xmatch_hats.errors import AccountError, CatalogError, OutputError, UsageError
 from xmatch_hats.matching.targets import CatalogTarget
 
@@ -53,7 +55,7 @@ def night_report(made, tmp_path_factory):
 def test_the_page_holds_everything(night_report):
     folder = night_report.page.parent
     names = {path.name for path in folder.iterdir()}
-    assert names == {"report.html", *(f"{name}_allwise.png" for name in PICTURES)}
+    assert names == {"report.html", "report.json", *(f"{name}_allwise.png" for name in PICTURES)}
     page = Page(night_report.page.read_text())
     assert page.open == []
     assert len(page.images) == len(PICTURES)
@@ -106,16 +108,43 @@ def test_a_merge_tells_what_its_nights_do(made, night_report):
     assert 0.8 < facts["expected_by_chance"] / nights["expected_by_chance"] < 0.95
 
 
-def test_a_merge_whose_nights_are_gone(made, tmp_path):
-    shutil.copytree(made.merged, tmp_path / "merged")
-    notes = tmp_path / "merged" / "_bulk" / "provenance.json"
-    told = json.loads(notes.read_text())
-    told["inputs"] = [given | {"path": str(tmp_path / "gone")} for given in told["inputs"]]
-    notes.write_text(json.dumps(told))
-    report = make_report(tmp_path / "merged")
+def test_a_merge_needs_its_nights_no_more(made, tmp_path):
+    (tmp_path / "gone").mkdir()
+    shutil.copytree(made.nights / "night=20180619", tmp_path / "gone" / "night=20180619")
+    merged = merge_nights(tmp_path / "gone", tmp_path / "merged", workers=0).path
+    before = make_report(merged)
+    shutil.rmtree(tmp_path / "gone")
+    report = make_report(merged)
     report.require_whole()
-    assert "radius and version of the catalogues are not known" in report.outputs.remarks[0]
-    assert report.matches["allwise"]["expected_by_chance"] is None
+    assert report.outputs.remarks == ()
+    assert report.outputs.targets[0].radius_arcsec == 2.0
+    assert report.matches == before.matches
+    assert report.matches["allwise"]["expected_by_chance"] > 0.5
+
+
+def test_mixed_radii_are_told_and_all_drawn(made, nights, tmp_path):
+    notes = nights / "night=20180619" / "archive=ztf_public_20180619" / "_bulk" / "provenance.json"
+    text = notes.read_text()
+    notes.write_text(text.replace('"radius_arcsec": 2.0', '"radius_arcsec": 3.0'))
+    # The list of files knows the notes by their size, which is the same.
+    merged = merge_nights(nights, tmp_path / "merged", mixed=True, workers=0).path
+    of_nights, of_merge = find_outputs(nights), find_outputs(merged)
+    assert of_nights.targets[0].radius_arcsec == of_merge.targets[0].radius_arcsec == 3.0
+    words = "ztf_again_20180620 and 1 more were matched with another radius of allwise (2 arcsec, not 3), than"
+    assert of_nights.remarks[0].startswith(f"{words} ztf_public_20180619: ")
+    words = "ztf_public_20180619 was matched with another radius of allwise (3 arcsec, not 2), than"
+    assert of_merge.remarks[0].startswith(f"{words} ztf_again_20180620: ")
+    make_report(merged).require_whole()
+
+
+@pytest.mark.parametrize("work", ["nights", "joined", "merged"])
+def test_a_file_that_is_missing_has_a_way_out(made, tmp_path, work):
+    folder = shutil.copytree(getattr(made, work), tmp_path / work)
+    place = "**" if work != "nights" else "night=20180619/**"
+    victim = sorted(path for path in folder.glob(f"{place}/Npix=*.parquet") if "_margin" not in str(path))[0]
+    victim.unlink()
+    with pytest.raises(CatalogError, match=rf"{victim.name}: a file of the output is missing \(.* again"):
+        make_report(folder)
 
 
 def test_a_catalogue_that_changed_has_no_expectation(nights):
@@ -141,7 +170,7 @@ def test_without_rows_there_are_no_pictures(no_rows, tmp_path):
     report = make_report(no_rows, tmp_path / "out")
     report.require_whole()
     assert report.to_json()["in"] == report.to_json()["rejected"] == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
     assert report.outputs.unfinished == ("archive=ztf_public_20180622",)
     page = Page(report.page.read_text())
     assert page.open == []
@@ -164,13 +193,47 @@ def test_a_report_is_replaced_and_nothing_else_is(no_rows, tmp_path):
     with pytest.raises(UsageError, match="exists, and is no report"):
         make_report(no_rows, out)
     assert (out / "thesis.tex").exists()
-    (out / "thesis.tex").rename(out / "report.html")
-    (out / "old.png").touch()
+    # Neither is anybody else's page of that name a report, nor JSON.
+    for name in ("report.html", "report.json"):
+        shutil.copy(out / "thesis.tex", out / name)
+        with pytest.raises(UsageError, match="exists, and is no report"):
+            make_report(no_rows, out)
+    assert (out / "report.html").read_text() == "years of work"
+    shutil.rmtree(out)
     make_report(no_rows, out)
-    assert not (out / "old.png").exists()
+    first = contents(out)
+    (out / "thesis.tex").write_text("years of work")
+    (out / "old.png").touch()
+    told = json.loads((out / "report.json").read_text())
+    (out / "report.json").write_text(json.dumps(told | {"files": [*told["files"], "old.png"]}))
+    make_report(no_rows, out)
+    assert contents(out) == first | {"thesis.tex": b"years of work"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(OutputError, match="cannot be written"):
         make_report(no_rows, out / "report.html" / "below")
+
+
+def test_a_report_beside_others_takes_no_file_of_theirs(made, no_rows, tmp_path):
+    make_report(no_rows, tmp_path)
+    (tmp_path / "separation_allwise.png").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"separation_allwise\.png: is no file of the report there"):
+        make_report(made.joined, tmp_path)
+    assert (tmp_path / "separation_allwise.png").read_bytes() == b"mine"
+    assert json.loads((tmp_path / "report.json").read_text())["path"] == str(no_rows)
+
+
+@pytest.mark.parametrize(
+    ("folder", "target"),
+    [
+        ("n1", "n1_report"),
+        ("n1/night=20180619/archive=a", "n1_a_report"),
+        ("n1/merged", "n1_merged_report"),
+        ("joined", "joined_report"),
+    ],
+)
+def test_a_report_goes_beside_the_outputs(tmp_path, folder, target):
+    (tmp_path / "n1" / "night=20180619" / "archive=a").mkdir(parents=True)
+    assert default_target(tmp_path / folder) == tmp_path / target
 
 
 def test_without_matplotlib_it_counts_but_does_not_draw(no_rows, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -16,21 +15,23 @@ import pyarrow.parquet as pq
 
 from xmatch_hats.alerts.rejects import Rejects
 from xmatch_hats.bulk.alerts.archives import Archive
+from xmatch_hats.bulk.alerts.empty import empty_collection
 from xmatch_hats.bulk.alerts.gather import RowFiles, filtered, read_rows, repeated
+from xmatch_hats.bulk.alerts.packet_archive import PACKETS, write_packets
 from xmatch_hats.bulk.alerts.plan import SlicePlan
+from xmatch_hats.bulk.alerts.published import LOG, NOTES, SUMMARY, write_files
 from xmatch_hats.bulk.alerts.slice_book import End
+from xmatch_hats.bulk.alerts.work import schema_of_rows
 from xmatch_hats.bulk.runs.provenance import write_provenance
+from xmatch_hats.bulk.runs.shared import Shared
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.catalogs.importer import Telling, build_copy
-from xmatch_hats.catalogs.manifest import Manifest, SourceRecord, hash_files
+from xmatch_hats.catalogs.manifest import SourceRecord
 from xmatch_hats.errors import AccountError, PacketError
 from xmatch_hats.matching.status import MatchStatus
 
 FORMATS = ("hats", "parquet")
-NOTES = "_bulk"
-"""Folder of an output with what is told of it; readers of parquet datasets pass over such names."""
-SUMMARY, LOG = "summary.json", "run.log.jsonl"
 _KEYS = ("in", *(status.key for status in MatchStatus))
 
 
@@ -39,7 +40,8 @@ class Finisher:
     """Makes the output of one archive in its staging folder."""
 
     archive: Archive
-    plan: SlicePlan
+    shared: Shared[SlicePlan]
+    """Of the slices."""
     staged: Path
     """Staging folder."""
     names: Sequence[str]
@@ -50,11 +52,18 @@ class Finisher:
     dedup: bool
     kind: str
     """One of `FORMATS`."""
+    packets: Path | None
+    """Archive of the packets with ``xmatches``, where one is asked for."""
     provenance: Mapping[str, Any]
     say: Callable[[str], None]
 
+    @property
+    def plan(self) -> SlicePlan:
+        """What the slices have in common."""
+        return self.shared.value
+
     def build(self) -> tuple[Path, dict[str, Any]]:
-        """Make the output; what a call that was killed has finished is not made again.
+        """Make the output, and the archive of packets; what a call that was killed has finished is not made again.
 
         Returns
         -------
@@ -71,33 +80,12 @@ class Finisher:
             Counts that do not add up.
         """
         summary = self._summary(self._gathered())
-        built = self._collection(summary) if self.kind == "hats" and summary["rows"] else self._dataset()
-        self._write_notes(built / NOTES, summary)
-        if (manifest := Manifest.read(built)) is not None:
-            # What was added belongs to the copy as its other files do.
-            manifest.model_copy(update={"files": hash_files(built)}).write(built)
+        built = self._collection(summary) if self.kind == "hats" else self._dataset()
+        if self.packets is not None:
+            parts = (self.plan.path("packets", name) for name in self.names)
+            write_packets(self.packets, parts, self.staged / PACKETS)
+        self._write_notes(built, summary)
         return built, summary
-
-    def write_packets(self, target: Path) -> None:
-        """Put the slices' packets together, as one archive.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
-        scratch = target.parent / f".{target.name}.partial"
-        # Of a call that was killed.
-        shutil.rmtree(scratch, ignore_errors=True)
-        try:
-            with written_whole(target, scratch) as file:
-                for name in self.names:
-                    with self.plan.path("packets", name).open("rb") as part:
-                        shutil.copyfileobj(part, file, 1 << 20)
-                # What ends a tar archive.
-                file.write(gzip.compress(bytes(1024), mtime=0))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def _gathered(self) -> dict[str, int]:
         """Rows of all slices in one folder."""
@@ -111,6 +99,8 @@ class Finisher:
         with RowFiles(folder) as files:
             for table in filtered(paths, again if self.dedup and duplicates else None):
                 files.add(table)
+            if not paths:
+                files.add(schema_of_rows(self.shared).empty_table())
         told = {"rows": files.rows, "duplicates": duplicates}
         with written_whole(note, self.staged / "scratch") as file:
             file.write(json.dumps(told).encode())
@@ -159,18 +149,22 @@ class Finisher:
             raise AccountError(f"{summary['in']} alerts came in, but {left} rows are left", place=self.archive.stem)
 
     def _collection(self, summary: Mapping[str, Any]) -> Path:
-        built = self.staged / "collection"
-        if not built.exists():
+        built, files = self.staged / "collection", sorted((self.staged / "gathered").iterdir())
+        origin = [SourceRecord(path=self.archive.place, bytes=self.archive.size, rows=summary["rows"])]
+        settings = {"bulk": dict(self.provenance)}
+        if not summary["rows"]:
+            empty_collection(pq.read_schema(files[0]), built, self.archive.stem, origin, settings)
+        elif not built.exists():
             copy = build_copy(
-                sorted((self.staged / "gathered").iterdir()),
+                files,
                 built,
                 progress=Telling(self.say),
                 name=self.archive.stem,
                 plain=True,
                 workers=0,
                 side_copy=False,
-                origin=[SourceRecord(path=self.archive.place, bytes=self.archive.size, rows=summary["rows"])],
-                extra={"bulk": dict(self.provenance)},
+                origin=origin,
+                extra=settings,
             )
             if copy.total_rows != summary["rows"]:
                 raise AccountError(f"has {copy.total_rows} rows, not {summary['rows']}", place=copy.path)
@@ -187,19 +181,23 @@ class Finisher:
             raise unwritable(built, error) from error
         return built
 
-    def _write_notes(self, folder: Path, summary: Mapping[str, Any]) -> None:
+    def _write_notes(self, built: Path, summary: Mapping[str, Any]) -> None:
+        folder = built / NOTES
         shutil.rmtree(folder, ignore_errors=True)
         try:
             folder.mkdir()
             (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
             write_provenance(folder, self.plan.scratch, self.provenance)
-            if (log := self.staged / LOG).exists():
-                shutil.copyfile(log, folder / LOG)
+            for name in (LOG, *([] if self.packets is None else [PACKETS])):
+                if (self.staged / name).exists():
+                    shutil.copyfile(self.staged / name, folder / name)
             if bad := self._paths("rejected"):
                 pq.write_table(pa.concat_tables(map(read_rows, bad)), folder / "rejected.parquet", **COMPRESSION)
+            self._write_rejects(folder / "rejects")
+            # What was added belongs to the output as its other files do.
+            write_files(built)
         except OSError as error:
             raise unwritable(folder, error) from error
-        self._write_rejects(folder / "rejects")
 
     def _write_rejects(self, folder: Path) -> None:
         rejects = Rejects(folder)

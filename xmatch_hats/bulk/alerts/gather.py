@@ -112,7 +112,8 @@ class RowFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._held:
+        # Where nothing was added but the columns, these are told by a file without rows.
+        if error is None and (self._held or (self._waiting and not self.paths)):
             self._write(self._held)
         self._close()
 

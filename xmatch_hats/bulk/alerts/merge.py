@@ -15,18 +15,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmatch_hats.bulk.alerts.finish import NOTES, SUMMARY
+from xmatch_hats.bulk.alerts.empty import empty_collection
 from xmatch_hats.bulk.alerts.gather import read_rows
+from xmatch_hats.bulk.alerts.likeness import alike, matched_with, told_differences
+from xmatch_hats.bulk.alerts.published import NOTES, SUMMARY, damage
 from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME, provenance, write_provenance
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
+from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.importer import Progress, Silent, build_copy
 from xmatch_hats.catalogs.layout import RESERVED, is_collection
 from xmatch_hats.catalogs.manifest import Manifest, SourceRecord, hash_files
 from xmatch_hats.catalogs.staging import Staging
 from xmatch_hats.errors import AccountError, CatalogError, UsageError
 
-MERGED = "merged"
+WORK, MATCHES = "bulk merge", "matches"
+"""As the provenance calls it; and where that tells what archives were matched with, as `alike` gives it."""
+MERGED, NAME = "merged", "alerts"
+"""Folder of the collection where none is given, and what it is called."""
 BUCKET_ROWS = 1 << 24
 """Alerts that are compared at once, 32 bytes each; where there are more, files are read once for every so many."""
 
@@ -58,7 +64,10 @@ class _Part:
     archive: str
     folder: Path
     summary: dict[str, Any]
+    facts: dict[str, Any]
+    """Its provenance."""
     state: str
+    """Checksum of that."""
     files: list[Path]
 
 
@@ -67,6 +76,7 @@ def merge_nights(
     out: Path | str | None = None,
     *,
     dedup: bool = False,
+    mixed: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> MergeReport:
@@ -80,6 +90,9 @@ def merge_nights(
         The collection, by default ``merged`` in `folder`; an earlier one is replaced.
     dedup : bool, optional
         Whether only the first alert of each number stays: that of the smallest archive name, then of the first member.
+    mixed : bool, optional
+        Whether archives may be merged that were matched with other radii or other versions of a catalogue than the
+        first; the notes tell which.
     workers : int, optional
         Worker processes of the import; default by size.
     progress : Progress, optional
@@ -89,7 +102,8 @@ def merge_nights(
     UsageError
         There is nothing to merge.
     CatalogError
-        Archives have other columns than the first, or the output cannot be written, or is something else.
+        Archives are damaged, or have other columns or were matched otherwise than the first; or the output cannot be
+        written, or is something else.
     AccountError
         Rows that do not add up.
     """
@@ -104,6 +118,7 @@ def merge_nights(
         progress.say(f"{name}: is not finished, and left out")
     _require_same_columns(parts)
     facts = _facts(parts, dedup)
+    _require_alike(folder, facts, progress if mixed else None)
     with Staging(out, facts, progress.say, work="merg", replaces=_is_merged(out)) as staging:
         drop = _repeated(parts)
         duplicates = sum(int(mask.sum()) for mask in drop.values())
@@ -111,14 +126,16 @@ def merge_nights(
         sources = _kept_files(parts, drop if dedup else {}, staging)
         report = MergeReport(out, len(parts), rows, duplicates, duplicates if dedup else 0, unfinished)
         built = staging.path("collection")
-        if not built.exists():
-            origin = [
-                SourceRecord(path=str(part.folder), bytes=sum(path.stat().st_size for path in part.files),
-                             rows=part.summary["rows"])
-                for part in parts
-            ]  # fmt: skip
+        origin = [
+            SourceRecord(path=str(part.folder), bytes=sum(path.stat().st_size for path in part.files),
+                         rows=part.summary["rows"])
+            for part in parts
+        ]  # fmt: skip
+        if not rows:
+            empty_collection(_schema(parts[0].folder), built, NAME, origin, {})
+        elif not built.exists():
             copy = build_copy(
-                sources, built, progress=progress, name="alerts", plain=True, workers=workers, side_copy=False,
+                sources, built, progress=progress, name=NAME, plain=True, workers=workers, side_copy=False,
                 origin=origin,
             )  # fmt: skip
             if copy.total_rows != rows:
@@ -135,25 +152,34 @@ def _find(folder: Path) -> list[_Part]:
         place = notes.parent
         try:
             summary = json.loads((notes / SUMMARY).read_bytes())
-            state = hashlib.sha256((notes / PROVENANCE_NAME).read_bytes()).hexdigest()
+            data = (notes / PROVENANCE_NAME).read_bytes()
+            facts = json.loads(data)
         except (OSError, ValueError) as error:
             raise CatalogError("its notes cannot be read", place=place, hint="run the archive again") from error
-        found.append(_Part(place.name.partition("=")[2], place, summary, state, _row_files(place)))
+        if (fault := damage(place)) is not None:
+            raise fault
+        state = hashlib.sha256(data).hexdigest()
+        found.append(_Part(place.name.partition("=")[2], place, summary, facts, state, _row_files(place)))
     found.sort(key=lambda part: (part.archive, part.folder.parent.name))
-    if not any(part.summary["rows"] for part in found):
+    if not found:
         raise UsageError(
-            "there are no matched alerts here", place=folder, hint="give the --out of `xmatch-hats bulk alerts`"
+            "there are no matched archives here", place=folder, hint="give the --out of `xmatch-hats bulk alerts`"
         )
     return found
 
 
 def _row_files(folder: Path) -> list[Path]:
     if not is_collection(folder):
-        return sorted(folder.glob("part-*.parquet"))
-    from xmatch_hats.catalogs.copy import LocalCopy
-
+        return [path for path in sorted(folder.glob("part-*.parquet")) if pq.read_metadata(path).num_rows]
     copy = LocalCopy.open(folder)
     return [copy.partition_file(partition) for partition in copy.partitions]
+
+
+def _schema(folder: Path) -> pa.Schema:
+    """Columns of an archive's output, where it has no rows, too."""
+    if is_collection(folder):
+        return LocalCopy.open(folder).schema
+    return pq.read_schema(folder / "part-00000.parquet")
 
 
 def _require_same_columns(parts: Sequence[_Part]) -> None:
@@ -173,12 +199,25 @@ def _require_same_columns(parts: Sequence[_Part]) -> None:
             )
 
 
+def _require_alike(folder: Path, facts: dict[str, Any], allowed: Progress | None) -> None:
+    """Refuse archives that were matched otherwise than the first; where it is allowed, only say so."""
+    for words in told_differences(facts["settings"][MATCHES]):
+        if allowed is None:
+            raise CatalogError(
+                words,
+                place=folder,
+                hint="match all alike with `xmatch-hats bulk alerts`, or give --mixed to put them together as they are",
+            )
+        allowed.say(words)
+
+
 def _facts(parts: Sequence[_Part], dedup: bool) -> dict[str, Any]:
     """What determines the collection, and what it was made from."""
     inputs = [
         {"path": str(part.folder), "rows": part.summary["rows"], "provenance_sha256": part.state} for part in parts
     ]
-    return provenance("bulk merge", inputs, {"dedup": dedup})
+    groups = alike((part.archive, matched_with(part.facts)) for part in parts)
+    return provenance(WORK, inputs, {"dedup": dedup, MATCHES: groups})
 
 
 def _is_merged(out: Path) -> bool:

@@ -12,8 +12,20 @@ from typing import Any
 
 from xmatch_hats.bulk.alerts.archives import Archive
 from xmatch_hats.bulk.alerts.columns import check_columns
-from xmatch_hats.bulk.alerts.finish import FORMATS, LOG, NOTES, SUMMARY, Finisher
+from xmatch_hats.bulk.alerts.finish import FORMATS, Finisher
+from xmatch_hats.bulk.alerts.packet_archive import PACKETS, is_noted
 from xmatch_hats.bulk.alerts.plan import CatalogPlan, SlicePlan, plan_catalogs
+from xmatch_hats.bulk.alerts.published import (
+    LOG,
+    STAGED,
+    SUMMARY,
+    WORK,
+    damage,
+    is_output,
+    read_json,
+    read_notes,
+    staged,
+)
 from xmatch_hats.bulk.alerts.slice_book import SliceBook
 from xmatch_hats.bulk.alerts.slices import SLICE_BYTES, SLICE_MEMBERS, read_slices
 from xmatch_hats.bulk.alerts.work import match_slice
@@ -23,7 +35,7 @@ from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME, file_input, proven
 from xmatch_hats.bulk.runs.shared import Shared
 from xmatch_hats.bulk.runs.task import Failure, Outcome, Task
 from xmatch_hats.bulk.runs.watch import Listener, Watch
-from xmatch_hats.catalogs.staging import Staging
+from xmatch_hats.catalogs.staging import Staging, refuse_existing
 from xmatch_hats.display import as_html
 from xmatch_hats.errors import AccountError, CatalogError, OutputError, SystemFailure, UsageError
 from xmatch_hats.matching.scheduling import Scheduler
@@ -102,7 +114,7 @@ def crossmatch_alerts(
         The catalogues.
     out : Path or str
         Each archive's output goes to ``night=YYYYMMDD/archive=STEM`` in it, and replaces one of other inputs or
-        settings that is there.
+        settings that is there; anything else there is left alone.
     settings : AlertsSettings, optional
     scheduler : Scheduler, optional
         Where to work; default threads of this process.
@@ -119,7 +131,8 @@ def crossmatch_alerts(
     UsageError
         Settings that cannot mean anything.
     CatalogError
-        A catalogue that cannot be used, or an output that is being written by somebody else.
+        A catalogue that cannot be used, an output that is being written by somebody else, or something else in its
+        place, or in that of an archive of packets.
     OutputError, RemoteError, SystemFailure
         The output cannot be written, an archive cannot be read, the workers were lost: what is done is kept.
 
@@ -144,7 +157,9 @@ def crossmatch_alerts(
 
 def is_done(archive: Archive, catalogs: tuple[CatalogPlan, ...], out: Path | str, settings: AlertsSettings) -> bool:
     """Whether `crossmatch_alerts` would find an archive done."""
-    return _Run(Path(out).expanduser().absolute(), settings, catalogs).finished(archive) is not None
+    run = _Run(Path(out).expanduser().absolute(), settings, catalogs)
+    run.check([archive])
+    return run.finished(archive) is not None
 
 
 class _Run:
@@ -165,12 +180,27 @@ class _Run:
         self._columns = check_columns(settings.columns)
 
     def check(self, archives: Sequence[Archive]) -> None:
-        """Refuse outputs that would overwrite inputs."""
+        """Refuse outputs that would take the place of inputs, or of something that is no such output."""
         for archive in archives:
-            target = self._packets_of(archive)
-            if target is not None and target.resolve() == Path(archive.place).resolve():
+            out, target = self._path(archive), self._packets_of(archive)
+            if not is_output(out):
+                refuse_existing(out)
+            if target is None:
+                continue
+            if [self._packets_of(other) for other in archives].count(target) > 1:
+                raise UsageError("two archives would have this one of packets", place=target, hint="rename one of them")
+            if not target.exists():
+                continue
+            if target.resolve() == Path(archive.place).resolve():
                 raise UsageError(
                     "would be written over the archive itself", place=target, hint="choose other --packets"
+                )
+            notes = [read_notes(out, PACKETS), read_json(staged(out) / PACKETS)]
+            if not any(is_noted(target, note) for note in notes):
+                raise CatalogError(
+                    f"exists already, and is not what was written with {out}",
+                    place=target,
+                    hint="choose other --packets, or remove it first",
                 )
 
     def match(self, archive: Archive, scheduler: Scheduler) -> ArchiveReport:
@@ -182,12 +212,13 @@ class _Run:
             self._say(f"{archive.stem}: is done already, with the same settings")
             _sweep(out)
             return ArchiveReport(archive.stem, archive.night, out, summary, was_done=True)
-        with Staging(out, facts, self._say, work="match", replaces=True) as staging:
+        with Staging(out, facts, self._say, work=STAGED, replaces=is_output(out)) as staging:
             plan = SlicePlan(
                 archive.place, archive.stem, self._catalogs, self._columns, packets is not None, staging.own("slices")
             )
             book = SliceBook(staging.path("book"))
-            outcome = self._work_off(archive, plan, book, staging, scheduler)
+            shared = Shared.write(plan, staging.own("plan.pickle"))
+            outcome = self._work_off(archive, shared, book, staging, scheduler)
             if outcome.failed:
                 return ArchiveReport(
                     archive.stem, archive.night, out, None, skipped=outcome.skipped, failed=outcome.failed
@@ -196,30 +227,38 @@ class _Run:
             if book.end is None:
                 raise AccountError("its end was not met", place=archive.place)
             finisher = Finisher(
-                archive, plan, staging.folder, [piece.name for piece in book.slices], outcome.done, book.end,
-                self._settings.dedup, self._settings.kind, facts, self._say,
+                archive, shared, staging.folder, [piece.name for piece in book.slices], outcome.done, book.end,
+                self._settings.dedup, self._settings.kind, packets, facts, self._say,
             )  # fmt: skip
             built, summary = finisher.build()
-            if packets is not None:
-                finisher.write_packets(packets)
             staging.publish(built)
         return ArchiveReport(archive.stem, archive.night, out, summary, skipped=outcome.skipped)
 
     def finished(self, archive: Archive) -> dict[str, Any] | None:
-        """Summary of an archive's output, if it is there and of the same inputs and settings."""
-        packets = self._packets_of(archive)
-        if self._settings.redo or (packets is not None and not packets.exists()):
+        """Summary of an archive's output, if it is there, of the same inputs and settings, and whole."""
+        out, packets = self._path(archive), self._packets_of(archive)
+        if self._settings.redo or read_notes(out, PROVENANCE_NAME) != self._facts(archive):
             return None
-        return _finished(self._path(archive), self._facts(archive))
+        fault = damage(out)
+        if fault is None and packets is not None and not is_noted(packets, read_notes(out, PACKETS)):
+            fault = CatalogError("is not there as it was written", place=packets)
+        if fault is not None:
+            self._say(f"{archive.stem}: was done, but {fault.place}: {fault.message}; it is done again")
+            return None
+        return read_notes(out, SUMMARY)
 
     def _path(self, archive: Archive) -> Path:
         return self._out / f"night={archive.night}" / f"archive={archive.stem}"
 
     def _work_off(
-        self, archive: Archive, plan: SlicePlan, book: SliceBook, staging: Staging, scheduler: Scheduler
+        self,
+        archive: Archive,
+        shared: Shared[SlicePlan],
+        book: SliceBook,
+        staging: Staging,
+        scheduler: Scheduler,
     ) -> Outcome:
         ledger = Ledger(staging.own("ledger"))
-        shared = Shared.write(plan, staging.own("plan.pickle"))
         show = partial(self._listener.show, archive.stem)
         watch = Watch(staging.path(LOG), size=archive.size, settings=self._facts(archive), show=show)
         outcome = run_tasks(
@@ -251,7 +290,7 @@ class _Run:
             "slice_bytes": SLICE_BYTES,
         }
         source = file_input(archive.place, archive.size) | {"state": archive.state}
-        facts = provenance("bulk alerts", [source, *(catalog.facts for catalog in self._catalogs)], settings)
+        facts = provenance(WORK, [source, *(catalog.facts for catalog in self._catalogs)], settings)
         return dict(json.loads(json.dumps(facts, default=str)))
 
 
@@ -269,15 +308,5 @@ def _tasks(
 
 def _sweep(out: Path) -> None:
     """Remove what a run leaves that was killed when its output was published."""
-    with suppress(CatalogError), Staging(out, {}, lambda _: None, work="match"):
+    with suppress(CatalogError), Staging(out, {}, lambda _: None, work=STAGED):
         pass
-
-
-def _finished(out: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """Summary of an output of the same inputs and settings, if it is there."""
-    try:
-        if json.loads((out / NOTES / PROVENANCE_NAME).read_bytes()) == facts:
-            return dict(json.loads((out / NOTES / SUMMARY).read_bytes()))
-    except (OSError, ValueError):
-        pass
-    return None

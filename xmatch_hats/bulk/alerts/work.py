@@ -78,6 +78,19 @@ def match_slice(shared: Shared[SlicePlan], name: str, first_member: int, members
     return _account(decoded, rows.num_rows, results) | {"members": members, "files": files}
 
 
+def schema_of_rows(shared: Shared[SlicePlan]) -> pa.Schema:
+    """Arrow schema of the rows of every slice.
+
+    Raises
+    ------
+    PartitionReadError
+        A catalogue was replaced since the run began.
+    """
+    bench, decoded = _bench(shared), Decoded()
+    matched = bench.enricher.match([])
+    return _rows(shared.value, decoded, matched, bench.results(matched))[0].schema
+
+
 def _account(decoded: Decoded, rows: int, results: dict[str, MatchResult]) -> dict[str, Any]:
     """What became of the alerts of a slice; a packet that cannot be read counts as one, whatever it may have held."""
     unreadable = decoded.packets - len(decoded.members)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xmatch_hats import __version__
-from xmatch_hats.bulk.catalogs.plan import Plan
 from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
@@ -23,8 +22,27 @@ Written = Mapping[str, Any]
 """Record of a partition file: ``partition``, ``rows``, ``bytes``, ``sha256``."""
 
 
+class Collection(Protocol):
+    """What a collection is, and where; members are called as those of `xmatch_hats.bulk.catalogs.plan.Plan`."""
+
+    @property
+    def collection(self) -> Path: ...  # noqa: D102
+    @property
+    def main(self) -> Path: ...  # noqa: D102
+    @property
+    def margin(self) -> Path: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def schema(self) -> pa.Schema: ...  # noqa: D102
+    @property
+    def map_order(self) -> int: ...  # noqa: D102
+    @property
+    def margin_arcsec(self) -> float: ...  # noqa: D102
+
+
 def write_collection(
-    plan: Plan,
+    plan: Collection,
     main: Sequence[Written],
     margin: Sequence[Written],
     sky: NDArray[np.int64],
@@ -34,7 +52,7 @@ def write_collection(
 
     Parameters
     ----------
-    plan : Plan
+    plan : Collection
     main, margin : sequence of records
         The partition files that were written.
     sky : ndarray of int64, shape (12 * 4**map_order,)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from xmatch_hats.bulk.alerts.archives import open_archive
-from xmatch_hats.bulk.alerts.finish import NOTES
+from xmatch_hats.bulk.alerts.published import NOTES
 from xmatch_hats.bulk.catalogs.finish import REJECTED_FILE
 from xmatch_hats.bulk.report.outputs import CATALOGS, MERGED, Outputs, Part
 from xmatch_hats.bulk.report.recount import count_members

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xmatch_hats.bulk.alerts.finish import NOTES, SUMMARY
+from xmatch_hats.bulk.alerts import merge, published
+from xmatch_hats.bulk.alerts.likeness import alike, matched_with, told_differences
+from xmatch_hats.bulk.alerts.merge import MATCHES
+from xmatch_hats.bulk.alerts.published import NOTES, SUMMARY, recorded_files
 from xmatch_hats.bulk.catalogs.finish import SUMMARY_FILE
 from xmatch_hats.bulk.catalogs.sky import SKY_FILE
 from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME
@@ -16,7 +19,7 @@ from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.layout import is_collection, read_catalog_properties
 from xmatch_hats.errors import CatalogError, UsageError
 
-NIGHTS, MERGED, CATALOGS = "bulk alerts", "bulk merge", "bulk catalogs"
+NIGHTS, MERGED, CATALOGS = published.WORK, merge.WORK, "bulk catalogs"
 """What makes the outputs, as their provenance calls it."""
 
 
@@ -134,45 +137,52 @@ def _read_part(folder: Path, notes: Path) -> Part:
     summary, facts = read_json(notes / SUMMARY), read_json(notes / PROVENANCE_NAME)
     name = folder.name.removeprefix("archive=")
     if not is_collection(folder):
-        return Part(name, folder, tuple(sorted(folder.glob("part-*.parquet"))), "ra", "dec", summary, facts)
+        rows = [folder / path for path in recorded_files(folder) if path.startswith("part-")]
+        return Part(name, folder, _present(sorted(rows), facts), "ra", "dec", summary, facts)
     copy = LocalCopy.open(folder)
-    files = tuple(copy.partition_file(partition) for partition in copy.partitions)
+    files = _present([copy.partition_file(partition) for partition in copy.partitions], facts)
     order = int(read_catalog_properties(copy.main_path).get("hats_skymap_order", 0))
     return Part(name, folder, files, copy.ra_column, copy.dec_column, summary, facts, order)
 
 
+def _present(files: Sequence[Path], facts: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Refuse an output that lacks a file of its rows."""
+    for path in files:
+        if not path.exists():
+            hint = f"run the same `xmatch-hats {facts['work']}` again: what is damaged is made anew"
+            if facts["work"] == CATALOGS:
+                hint = f"remove the output, and run the same `xmatch-hats {CATALOGS}` again"
+            raise CatalogError("a file of the output is missing", place=path, hint=hint)
+    return tuple(files)
+
+
 def _nights(folder: Path, parts: Sequence[Part]) -> Outputs:
     unfinished = sorted(path.name[1:].rpartition(".")[0] for path in folder.glob("night=*/.archive=*.matching"))
-    found: dict[str, Target] = {}
-    remarks = []
-    for part in parts:
-        for target in _alert_targets(part.facts):
-            known = found.setdefault(target.name, target)
-            if (known.radius_arcsec, known.facts) != (target.radius_arcsec, target.facts):
-                remarks.append(
-                    f"{part.name} was matched with another version of {target.name}, or another radius, than "
-                    f"{parts[0].name}: what is expected by chance is told for the latter"
-                )
-    return Outputs(folder, NIGHTS, tuple(parts), tuple(found.values()), tuple(unfinished), tuple(remarks))
-
-
-def _alert_targets(facts: Mapping[str, Any]) -> list[Target]:
-    inputs = facts["inputs"][1:]
-    return [
-        Target(asked["name"], asked["radius_arcsec"], 1, tuple(asked["columns"]), given)
-        for asked, given in zip(facts["settings"]["catalogs"], inputs, strict=True)
-    ]
+    targets, remarks = _alert_targets(alike((part.name, matched_with(part.facts)) for part in parts))
+    return Outputs(folder, NIGHTS, tuple(parts), targets, tuple(unfinished), remarks)
 
 
 def _merged(part: Part) -> Outputs:
-    """Of a merge, which knows the outputs that it was made of, and they what they were matched with."""
-    for given in part.facts["inputs"]:
-        notes = Path(given["path"]) / NOTES / PROVENANCE_NAME
-        if notes.is_file():
-            return Outputs(part.folder, MERGED, (part,), tuple(_alert_targets(read_json(notes))))
-    names = dict.fromkeys(name for archive in part.summary["archives"] for name in archive["catalogs"])
-    remark = "the outputs that were merged are gone: radius and version of the catalogues are not known"
-    return Outputs(part.folder, MERGED, (part,), tuple(Target(name) for name in names), remarks=(remark,))
+    """Of a merge, which knows what its archives were matched with."""
+    targets, remarks = _alert_targets(part.facts["settings"][MATCHES])
+    return Outputs(part.folder, MERGED, (part,), targets, remarks=remarks)
+
+
+def _alert_targets(groups: Sequence[Mapping[str, Any]]) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+    """Catalogues that archives were matched with, as the first did, and remarks on others."""
+    found: dict[str, Target] = {}
+    for group in groups:
+        for one in group["catalogs"]:
+            target = Target(one["name"], one["radius_arcsec"], 1, tuple(one["columns"]), one["input"])
+            known = found.setdefault(target.name, target)
+            # No separation lies beyond the pictures.
+            widest = max(known.radius_arcsec or 0.0, one["radius_arcsec"])
+            found[target.name] = replace(known, radius_arcsec=widest)
+    remarks = [
+        f"{words}: matches by chance are reckoned for the widest radius, and that version"
+        for words in told_differences(groups)
+    ]
+    return tuple(found.values()), tuple(remarks)
 
 
 def _catalogs(part: Part) -> Outputs:

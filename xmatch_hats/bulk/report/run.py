@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from xmatch_hats.bulk.report.accounting import Accounting, account
 from xmatch_hats.bulk.report.outputs import Outputs, Target, find_outputs
 from xmatch_hats.bulk.report.scan import MatchTally, Scan, scan
 from xmatch_hats.bulk.runs.provenance import copy_input
-from xmatch_hats.bulk.runs.whole import unwritable
+from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.display import as_html
 from xmatch_hats.errors import AccountError, UsageError, XmatchError
@@ -24,7 +23,9 @@ from xmatch_hats.plots.extra import require_matplotlib
 if TYPE_CHECKING:
     from xmatch_hats.bulk.report.pictures import Picture
 
-PAGE = "report.html"
+PAGE, NUMBERS = "report.html", "report.json"
+MADE_BY = "xmatch-hats bulk report"
+"""By which `NUMBERS` tell that a folder is a report, and which files are its own."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def make_report(folder: Path | str, out: Path | str | None = None, *, recount: b
         The ``--out`` of ``bulk alerts``, the output of one of its archives, or that of ``bulk merge`` or
         ``bulk catalogs``.
     out : Path or str, optional
-        Folder for `PAGE` and its pictures, none are drawn without; an earlier report there is replaced.
+        Folder for `PAGE`, its pictures and `NUMBERS`, none are drawn without. The files of an earlier report there are
+        replaced, and no others.
     recount : bool, optional
         Whether archives of alerts are read again, and their members counted.
 
@@ -122,16 +124,38 @@ def make_report(folder: Path | str, out: Path | str | None = None, *, recount: b
     accounting = account(outputs, scanned, recount=recount)
     densities = {target.name: _density(target) for target in outputs.targets}
     facts = {name: _facts(tally, densities[name][0]) for name, tally in scanned.matches.items()}
-    page = None
+    report = Report(outputs, accounting, None if target is None else target / PAGE, facts)
     if target is not None:
-        page = _write(target, outputs, accounting, scanned, densities)
-    return Report(outputs, accounting, page, facts)
+        _write(target, report, _drawn(report, scanned, densities))
+    return report
+
+
+def default_target(folder: Path | str) -> Path:
+    """Where a report goes if nothing is said: beside the outputs, and never into a tree of them."""
+    folder = Path(folder).expanduser().absolute()
+    if folder.parent.name.startswith("night=") and folder.name.startswith("archive="):
+        top, name = folder.parent.parent, folder.name.removeprefix("archive=")
+    elif any(folder.parent.glob("night=*")):
+        top, name = folder.parent, folder.name
+    else:
+        return folder.with_name(f"{folder.name}_report")
+    return top.with_name(f"{top.name}_{name}_report")
 
 
 def _check_target(target: Path) -> None:
     require_matplotlib("or give --json alone")
-    if target.exists() and not (target / PAGE).is_file() and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError("exists, and is no report", place=target, hint="give another --out")
+    is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if not is_free and _own_files(target) is None:
+        raise UsageError("exists, and is no report", place=target, hint="give another --out, or remove it first")
+
+
+def _own_files(target: Path) -> set[str] | None:
+    """Names of a report's files; None where a folder is none."""
+    try:
+        told = json.loads((target / NUMBERS).read_bytes())
+        return {Path(name).name for name in told["files"]} if told["made_by"] == MADE_BY else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _density(target: Target) -> tuple[Density | None, str]:
@@ -161,41 +185,46 @@ def _facts(tally: MatchTally, density: Density | None) -> dict[str, float | None
     }
 
 
-def _write(
-    target: Path,
-    outputs: Outputs,
-    accounting: Accounting,
-    scanned: Scan,
-    densities: dict[str, tuple[Density | None, str]],
-) -> Path:
+def _drawn(report: Report, scanned: Scan, densities: Mapping[str, tuple[Density | None, str]]) -> dict[str, bytes]:
+    """The page and its pictures, by name."""
     from xmatch_hats.bulk.report.page import write_page
     from xmatch_hats.bulk.report.pictures import draw_pictures
 
     drawn: list[tuple[str, list[Picture]]] = []
     for name, tally in scanned.matches.items():
         drawn.append((name, list(draw_pictures(tally, *densities[name]))))
-    with _replacing(target) as folder:
-        for _, pictures in drawn:
-            for picture in pictures:
-                (folder / f"{picture.name}.png").write_bytes(picture.data)
-        (folder / PAGE).write_text(write_page(outputs, accounting, drawn), encoding="utf-8")
-    return target / PAGE
+    files = {f"{picture.name}.png": picture.data for _, pictures in drawn for picture in pictures}
+    return files | {PAGE: write_page(report.outputs, report.accounting, drawn).encode()}
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Make a folder beside the target, and put it in its place when it is whole."""
-    folder = None
+def _write(target: Path, report: Report, files: Mapping[str, bytes]) -> None:
+    earlier = _own_files(target) or set()
+    strange = [name for name in (*files, NUMBERS) if name not in earlier and (target / name).exists()]
+    if strange:
+        raise UsageError("is no file of the report there", place=target / strange[0], hint="give another --out")
+    scratch = target / ".unfinished"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield folder
-        folder.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(target, error) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def put(name: str, data: bytes) -> None:
+        with written_whole(target / name, scratch) as file:
+            file.write(data)
+
+    def put_numbers(names: set[str]) -> None:
+        # No word of where it lies: a report may be moved.
+        told = {"made_by": MADE_BY, "files": sorted(names | {NUMBERS}), **report.to_json(), "report": PAGE}
+        put(NUMBERS, f"{json.dumps(told, indent=1)}\n".encode())
+
+    # First, so that whatever stops this, the next report knows what is its own.
+    put_numbers(earlier | set(files))
+    for name, data in files.items():
+        put(name, data)
+    try:
+        for name in earlier - set(files) - {NUMBERS}:
+            (target / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(target, error) from error
+    put_numbers(set(files))
+    shutil.rmtree(scratch, ignore_errors=True)

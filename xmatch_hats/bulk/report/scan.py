@@ -230,6 +230,6 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, KeyError) as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise PartitionReadError(f"cannot be read: {first_line}", place=path) from error
+        raise PartitionReadError(f"cannot be read: {first_line}", place=path, hint="make its output again") from error
     except XmatchError as error:
         raise PartitionReadError(error.message, place=path) from error
