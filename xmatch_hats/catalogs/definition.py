@@ -339,11 +339,6 @@ def load_definition(name_or_file: str | Path) -> Definition:
     ------
     DefinitionError
         No such definition or file, or it is malformed; the message names file and key.
-
-    Examples
-    --------
-    >>> load_definition("allwise").canonical_name("W1mag")
-    'w1mpro'
     """
     text = str(name_or_file)
     if isinstance(name_or_file, Path) or "/" in text or text.endswith(".toml"):

@@ -59,7 +59,9 @@ def unwritable(path: Path | str, error: OSError) -> OutputError:
     hint = ""
     if error.errno in NO_ROOM - {errno.EROFS}:
         hint = "make room, and run the same command again: what is done is kept"
-    return OutputError(f"cannot be written: {error.strerror or error}", place=path, hint=hint)
+    # Arrow's own words for a number of the system's are longer, and name nothing more.
+    reason = os.strerror(error.errno) if error.errno else error
+    return OutputError(f"cannot be written: {reason}", place=path, hint=hint)
 
 
 def output_fault(error: BaseException, place: Path | str) -> OutputError | None:
