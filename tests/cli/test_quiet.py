@@ -48,12 +48,12 @@ def call(folder, *words, **streams):
 @pytest.mark.parametrize(
     ("line", "err"),
     [
-        ("cone 0.01 -0.02 60 --catalog sky", ""),
+        pytest.param("cone 0.01 -0.02 60 --catalog sky", "", marks=pytest.mark.campaign),
         ("match t.csv --catalog sky --radius 1 --out m.csv --json", ""),
-        ("catalog verify sky", ""),
+        pytest.param("catalog verify sky", "", marks=pytest.mark.campaign),
         ("catalog import t.csv --out copy --coverage all-sky", None),
-        ("alerts packets --catalog sky --out matched", ""),
-        ("bulk catalogs plain sky --radius 1 --out b --json", ""),
+        pytest.param("alerts packets --catalog sky --out matched", "", marks=pytest.mark.campaign),
+        pytest.param("bulk catalogs plain sky --radius 1 --out b --json", "", marks=pytest.mark.campaign),
         ("doctor", ""),
     ],
 )
