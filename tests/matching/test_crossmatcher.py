@@ -354,6 +354,8 @@ class TestKilledWorkers:
         self.kill_one(own)
         assert matcher.match(sky.ra, sky.dec)["sky"].rows.equals(first.rows)
 
+    # LSDB's plain path is there for comparison alone; workers that die at work are tested on the scheduler itself.
+    @pytest.mark.campaign
     @pytest.mark.parametrize("matcher", ["lsdb"], indirect=True)
     def test_in_the_middle_of_a_batch(self, own, matcher, sky):
         state = own._connection.cluster.scheduler
