@@ -30,21 +30,26 @@ class MetricsTopic:
         self._producer = Producer({"queue.buffering.max.kbytes": 8192, **conf, "error_cb": _hear})
         self._topic = topic
         self._on_drop = on_drop or (lambda: None)
+        # What librdkafka has queued counts its own events, too.
+        self._on_the_way = 0
 
     def send(self, report: BatchReport) -> None:
         """Send a batch's message."""
         try:
             self._producer.produce(self._topic, MetricsMessage.build(report), on_delivery=self._delivered)
+            self._on_the_way += 1
         except (BufferError, KafkaException) as error:
             self._dropped(error)
         self._producer.poll(0)
 
     def close(self, seconds: float) -> None:
         """Send what is left, within so many seconds."""
-        for _ in range(self._producer.flush(seconds)):
+        self._producer.flush(seconds)
+        for _ in range(self._on_the_way):
             self._on_drop()
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
+        self._on_the_way -= 1
         if error is not None:
             self._dropped(error)
 
