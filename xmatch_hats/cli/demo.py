@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xmatch_hats.cli import PROGRAM
+from xmatch_hats.cli.console import quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +43,8 @@ def demo(
     settings = DemoSettings(folder, seed, rows, alerts)
     prepare_folder(settings)
     try:
-        with _quiet_rejects():
+        # Packets that are damaged on purpose are listed at the end.
+        with quiet("xmatch_hats.step.file_ends", logging.ERROR):
             report = run_demo(settings, _Steps(console))
         _show(console, report, next_commands=keep)
     finally:
@@ -52,18 +52,6 @@ def demo(
             remove_folder(folder)
     if report.problems:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _quiet_rejects() -> Iterator[None]:
-    """Keep warnings of rejected packets off the screen: they are damaged on purpose, and listed at the end."""
-    logger = logging.getLogger("xmatch_hats.alerts")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 class _Steps:

@@ -6,15 +6,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xmatch_hats.cli.completion import complete_catalog
-from xmatch_hats.cli.console import counted, working
+from xmatch_hats.cli.console import counted, quiet, working
 
 if TYPE_CHECKING:
     from xmatch_hats.doctor import Report
@@ -44,7 +42,8 @@ def doctor(
     """
     from xmatch_hats.doctor import examine
 
-    with working("looking"), _silent():
+    # What is wrong is told in the report; librdkafka has many words of its own.
+    with working("looking"), quiet("xmatch_hats", logging.CRITICAL):
         report = examine(tuple(catalog or ()), config)
     if as_json:
         typer.echo(json.dumps(report.to_json()))
@@ -57,18 +56,6 @@ def doctor(
         sys.stderr.flush()
         os._exit(code)
     raise typer.Exit(code)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep messages off the screen, librdkafka's many among them: what is wrong is told in the report."""
-    logger = logging.getLogger("xmatch_hats")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _tell(report: Report) -> None:
