@@ -12,24 +12,26 @@ import numba
 logger = logging.getLogger(__name__)
 
 
-def compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def compiled(signature: Any, *, nogil: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Have a function compiled, or its machine code loaded, at once.
 
     Parameters
     ----------
     signature : numba signature
         Types of what is given back and of the arguments: nothing is ever compiled for others while a batch waits.
+    nogil : bool, optional
+        Whether other threads go on meanwhile. Not for what takes microseconds: to get the lock back takes longer.
     """
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return numba.njit(signature, cache=True, nogil=True)(function)
+            return numba.njit(signature, cache=True, nogil=nogil)(function)
         except RuntimeError:
             pass  # Nowhere to keep the machine code: a read-only installation without a home.
         except (OSError, EOFError, UnpicklingError) as error:  # a full disk, or empty files after a power failure
             reason = str(error) or type(error).__name__
             logger.warning("every process compiles anew, until numba's cache is emptied or has room: %s", reason)
-        return numba.njit(signature, nogil=True)(function)
+        return numba.njit(signature, nogil=nogil)(function)
 
     return compile_it
 

@@ -192,7 +192,7 @@ def _branch(code: NDArray[np.int64], table: int, data: NDArray[np.uint8], positi
     return code[table + 1 + branch], position
 
 
-@compiled(types.int64(_integers, _bytes, types.int64, types.int64, _integers, types.int64))
+@compiled(types.int64(_integers, _bytes, types.int64, types.int64, _integers, types.int64), nogil=False)
 def walk(
     code: NDArray[np.int64],
     data: NDArray[np.uint8],
