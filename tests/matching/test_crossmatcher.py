@@ -348,13 +348,14 @@ class TestKilledWorkers:
         pid = next(iter(own._connection.client.run(os.getpid).values()))
         os.kill(pid, signal.SIGKILL)
 
+    # LSDB's plain path, which the campaign kills too, is there for comparison alone.
+    @pytest.mark.parametrize("matcher", ["resident", pytest.param("lsdb", marks=pytest.mark.campaign)], indirect=True)
     def test_between_batches(self, own, matcher, sky):
         first = matcher.match(sky.ra, sky.dec)["sky"]
         assert_exact(first, sky.ra, sky.dec, sky.frame, 10.0)
         self.kill_one(own)
         assert matcher.match(sky.ra, sky.dec)["sky"].rows.equals(first.rows)
 
-    # LSDB's plain path is there for comparison alone; workers that die at work are tested on the scheduler itself.
     @pytest.mark.campaign
     @pytest.mark.parametrize("matcher", ["lsdb"], indirect=True)
     def test_in_the_middle_of_a_batch(self, own, matcher, sky):

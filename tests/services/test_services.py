@@ -110,7 +110,7 @@ def test_offsets_of_a_group_and_what_retention_leaves(kafka_address, topic_name)
     assert topics.partitions_of(kafka_address, topic_name("absent")) == []
 
 
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kill", [pytest.param(False, marks=pytest.mark.campaign), True])
 def test_kafka_keeps_data_and_address_over_stop_and_start(kafka, topic_name, kill):
     topic, address = topics.create_topic(kafka.address, topic_name()), kafka.address
     with Follower(address, topic) as follower:

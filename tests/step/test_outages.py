@@ -79,7 +79,8 @@ def test_a_database_that_stops_and_starts(make_world, sky, postgres, database):
     assert database["password"] not in step.log
 
 
-@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+# The ordinary run has the other delivery in `step/kafka/test_outages`.
+@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=pytest.mark.campaign)])
 def test_a_broker_that_stops_and_starts(make_world, sky, kafka, delivery):
     world = make_world(DELIVERY=delivery)
     with world.running() as step:

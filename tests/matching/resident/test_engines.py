@@ -71,7 +71,8 @@ def test_several_catalogues_of_several_columns(sky, copy_path, own_copy):
     both(targets, [], [])
 
 
-def test_ids_of_text_and_ties_of_many(tmp_path):
+@pytest.mark.parametrize("kind", [pytest.param("small", marks=pytest.mark.campaign), "beyond floats", "text"])
+def test_ids_of_text_and_ties_of_many(tmp_path, kind):
     """Rows all around each position, exactly as far away, whose ids alone tell which are the nearest."""
     rng = np.random.default_rng(3)
     ra, dec = (values.ravel() for values in np.meshgrid(45.0 + np.arange(-6, 7) * 2.0**-9, np.arange(-6, 7) * 2.0**-9))
@@ -79,17 +80,18 @@ def test_ids_of_text_and_ties_of_many(tmp_path):
     frame = catalog_frame(rng, np.tile(ra, 2), np.tile(dec, 2))
     ids = rng.permutation(len(frame))
     left = ra + 2.0**-10, np.where(np.abs(dec) < 2.0**-10, 0.0, dec)
-    for values in (ids, ids + 9_007_199_254_740_993, np.char.add("id", ids.astype(str))):
-        table = pa.Table.from_pandas(frame.assign(_row=values), preserve_index=False).drop_columns("cntr")
-        path = write_copy(table.to_pandas(), tmp_path / str(values[0]), partition_rows=1000, margin_arcsec=20.0)
-        for k in (1, 2, 3, None):
-            result = both([CatalogTarget(path, radius_arcsec=20.0, columns=["_row"])], *left, n_neighbors=k)
-            ranks = np.argsort(np.argsort(values))
-            expected = brute_force(*left, frame["ra"], frame["dec"], 20.0, k=k, ids=ranks)
-            np.testing.assert_array_equal(result.left, expected.left)
-            assert result.rows["_row"].to_pylist() == values[expected.right].tolist()
-            tied = np.diff(expected.sep_arcsec) == 0
-            assert k == 1 or (tied & (np.diff(expected.left) == 0)).sum() > 100
+    beyond, text = ids + 9_007_199_254_740_993, np.char.add("id", ids.astype(str))
+    values = {"small": ids, "beyond floats": beyond, "text": text}[kind]
+    table = pa.Table.from_pandas(frame.assign(_row=values), preserve_index=False).drop_columns("cntr")
+    path = write_copy(table.to_pandas(), tmp_path, partition_rows=1000, margin_arcsec=20.0)
+    for k in (1, 2, 3, None):
+        result = both([CatalogTarget(path, radius_arcsec=20.0, columns=["_row"])], *left, n_neighbors=k)
+        ranks = np.argsort(np.argsort(values))
+        expected = brute_force(*left, frame["ra"], frame["dec"], 20.0, k=k, ids=ranks)
+        np.testing.assert_array_equal(result.left, expected.left)
+        assert result.rows["_row"].to_pylist() == values[expected.right].tolist()
+        tied = np.diff(expected.sep_arcsec) == 0
+        assert k == 1 or (tied & (np.diff(expected.left) == 0)).sum() > 100
 
 
 def test_a_catalogue_without_any_id(tmp_path):

@@ -23,7 +23,7 @@ def works(step: Step, batches: int = 1) -> None:
     step.until(lambda: step.batches >= wanted, f"batch {wanted}")
 
 
-@pytest.fixture(params=["at-least-once", "exactly-once"])
+@pytest.fixture(params=["at-least-once", pytest.param("exactly-once", marks=pytest.mark.campaign)])
 def make_group(request, make_course, make_stream):
     """Make a course for a group of steps."""
     return lambda count, **more: make_course(make_stream(count, seed=1), delivery=request.param, **more)
