@@ -16,7 +16,6 @@ TESTS = Path(__file__).resolve().parent
 SHARED_DATA = TESTS.parents[1] / "shared" / "data"
 
 LONGEST = (
-    "docker/test_stack.py",
     "catalogs/test_importer.py",
     "step/test_dask_outages.py",
     "matching/test_crossmatcher.py",

@@ -21,6 +21,12 @@ from xmatch_hats.step.loop import BatchLimits
 GOOD = pack([small_alert(5)])
 
 
+@pytest.fixture(params=[pytest.param("at-least-once", marks=pytest.mark.campaign), "exactly-once"])
+def delivery(request: pytest.FixtureRequest) -> str:
+    """The one that binds letters and offsets together in every run, and both in the campaign."""
+    return request.param
+
+
 def headers_of(message: Received) -> list[tuple[str, bytes | None]]:
     """Those that it was sent with."""
     return [pair for pair in message.headers if not pair[0].startswith("xmatch.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
@@ -12,6 +13,12 @@ from tests.services.topics import committed, create_topic, delete_records_before
 from tests.step.streams import Gate, Stream, alerts, candids, wait_until
 from xmatch_hats.step.kafka.source import KafkaSource
 from xmatch_hats.step.loop import BatchLimits
+
+
+@pytest.fixture(params=[pytest.param("at-least-once", marks=pytest.mark.campaign), "exactly-once"])
+def delivery(request: pytest.FixtureRequest) -> str:
+    """The one whose marks lie between messages in every run, and both in the campaign."""
+    return request.param
 
 
 def again(step: Stream) -> Stream:

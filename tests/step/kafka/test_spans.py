@@ -6,6 +6,8 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 
+import pytest
+
 from tests.services.topics import Message, committed, create_topic, produce, read_all, settings
 from tests.step.streams import Stream, alerts, candids, wait_until
 from xmatch_hats.step.flight import Chunk, Flight
@@ -18,6 +20,12 @@ from xmatch_hats.step.waiting import Stop, Waiter
 
 T0 = 1_700_000_000_000
 """Of the first alert, milliseconds since 1970; each comes a second after the last one."""
+
+
+@pytest.fixture(params=["at-least-once", pytest.param("exactly-once", marks=pytest.mark.campaign)])
+def delivery(request: pytest.FixtureRequest) -> str:
+    """One in every run, and both in the campaign: what is read does not depend on it."""
+    return request.param
 
 
 def timed(count: int, partitions: int = 1) -> list[Message]:
