@@ -8,6 +8,7 @@ import fastavro
 import pytest
 
 from tests.alerts.makers import XMATCHES_FIELD, load_ztf_schema, pack, random_value, schema_of, small_alert, unpack
+from tests.shared import full_size
 from xmatch_hats.alerts.container import read_blocks, read_header
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.packet import PacketReader
@@ -66,7 +67,7 @@ def one_of(real_packets: dict[str, bytes], every: int) -> dict[str, bytes]:
     return kept
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("every", [5, full_size(1)])
 def test_real_packets_are_those_of_a_full_encoding(real_packets, every):
     reader = PacketReader()
     for number, (name, data) in enumerate(one_of(real_packets, every).items()):

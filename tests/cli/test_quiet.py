@@ -14,6 +14,7 @@ import pyarrow.csv
 import pytest
 
 from tests.alerts.makers import pack, small_alert
+from tests.shared import full_size
 from xmatch_hats.cli.app import run
 
 HERE = Path(__file__).parents[2]
@@ -80,9 +81,7 @@ def test_nothing_is_drawn_into_a_file(folder, monkeypatch, capfd, line):
 
 
 # Each is a process that imports all it needs: the campaign has every one.
-@pytest.mark.parametrize(
-    "line", [next(iter(LINES)), *(pytest.param(x, marks=pytest.mark.campaign) for x in [*LINES][1:])]
-)
+@pytest.mark.parametrize("line", [next(iter(LINES)), *(full_size(x) for x in [*LINES][1:])])
 def test_nothing_is_drawn_in_a_pipe(folder, line):
     result = call(folder, *line.split(), capture_output=True, text=True)
     check_quiet(line, result.returncode, result.stdout, result.stderr)

@@ -13,6 +13,7 @@ import pytest
 from tests.copies import make_copy
 from tests.matching.skies import catalog_frame, clump, offset, partition_files, write_copy
 from tests.oracle import brute_force
+from tests.shared import full_size
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.errors import RadiusError
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
@@ -51,7 +52,7 @@ def own_copy(sky, tmp_path_factory) -> LocalCopy:
 
 @pytest.mark.parametrize(
     ("radius", "k", "minimum"),
-    [*MODES, *(pytest.param(*mode, marks=pytest.mark.campaign) for mode in MORE_MODES)],
+    [*MODES, *(full_size(*mode) for mode in MORE_MODES)],
     ids=str,
 )
 def test_every_mode(sky, copy_path, own_copy, radius, k, minimum):
@@ -77,7 +78,7 @@ def test_several_catalogues_of_several_columns(sky, copy_path, own_copy):
     both(targets, [], [])
 
 
-@pytest.mark.parametrize("kind", [pytest.param("small", marks=pytest.mark.campaign), "beyond floats", "text"])
+@pytest.mark.parametrize("kind", [full_size("small"), "beyond floats", "text"])
 def test_ids_of_text_and_ties_of_many(tmp_path, kind):
     """Rows all around each position, exactly as far away, whose ids alone tell which are the nearest."""
     rng = np.random.default_rng(3)
@@ -110,7 +111,10 @@ def test_a_catalogue_without_any_id(tmp_path):
     both([CatalogTarget(path, radius_arcsec=10.0)], frame["ra"], frame["dec"], n_neighbors=3)
 
 
-@pytest.mark.parametrize("damage", ["shuffled", "wrong index", "without positions", "single precision"])
+@pytest.mark.parametrize(
+    "damage",
+    ["shuffled", "wrong index", "without positions", full_size("single precision")],
+)
 def test_foreign_partitions_that_are_not_as_they_should_be(sky, copy_path, tmp_path, damage):
     path = shutil.copytree(copy_path, tmp_path / "copy")
     rng = np.random.default_rng(8)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.services.topics import Message, committed, create_topic, produce, read_all, settings
+from tests.shared import full_size
 from tests.step.streams import Stream, alerts, candids, wait_until
 from xmatch_hats.step.flight import Chunk, Flight
 from xmatch_hats.step.flight import Message as GivenMessage
@@ -22,7 +23,7 @@ T0 = 1_700_000_000_000
 """Of the first alert, milliseconds since 1970; each comes a second after the last one."""
 
 
-@pytest.fixture(params=["at-least-once", pytest.param("exactly-once", marks=pytest.mark.campaign)])
+@pytest.fixture(params=["at-least-once", full_size("exactly-once")])
 def delivery(request: pytest.FixtureRequest) -> str:
     """One in every run, and both in the campaign: what is read does not depend on it."""
     return request.param

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.shared import full_size
 from tests.step.process.course import LASTING, SPILL, Course
 from tests.step.process.steps import Mark, Step
 
@@ -27,11 +28,6 @@ def undisturbed(begin_course, make_stream) -> Course:
 @pytest.fixture(params=DELIVERIES)
 def course(request, make_course, undisturbed) -> Course:
     return make_course(like=undisturbed, delivery=request.param)
-
-
-def full_size(*values):
-    """A case for the campaign alone."""
-    return pytest.param(*values, marks=pytest.mark.campaign)
 
 
 once_more = pytest.mark.parametrize("course", ["at-least-once", full_size("exactly-once")], indirect=True)
