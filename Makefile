@@ -7,6 +7,8 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 # More than there are cores make tests that wait for servers wait longer than they may.
 PROCESSES ?= 2
+# Where Python is told to keep no bytecode, pytest would make that of all tests anew in each of its processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: run test lint types pytest docs campaign bench bench-full bench-skies bench-kernels kafka postgres clean
 
@@ -36,7 +38,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 pytest: $(STAMP)
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not campaign"
+	$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not campaign"
 
 # The documentation's site, into site/; every warning is an error.
 docs: $(DOCS_STAMP)

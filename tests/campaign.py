@@ -1,4 +1,4 @@
-"""Run every full-size test, and the whole path on real data, and write what they saw.
+"""Run every full-size test, many random examples, and the whole path on real data, and write what they saw.
 
 ``python -m tests.campaign [pytest arguments]`` writes ``campaign/REPORT.md``.
 
@@ -23,7 +23,8 @@ PACKAGES = ("xmatch-hats", "lsdb", "hats", "hats-import", "dask", "pyarrow", "nu
 def main(arguments: list[str]) -> int:
     FOLDER.mkdir(exist_ok=True)
     results = FOLDER / "results.xml"
-    code = pytest.main(["-m", "campaign or whole_path", "--timeout=3600", f"--junit-xml={results}", *arguments])
+    chosen = ["-m", "campaign or whole_path or examples", "--hypothesis-profile=campaign", "--timeout=3600"]
+    code = pytest.main([*chosen, f"--junit-xml={results}", *arguments])
     (FOLDER / "REPORT.md").write_text(report(results))
     return int(code)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.hats_code import keep_machine_code
 
@@ -15,8 +16,12 @@ pytest_plugins = ["tests.services.fixtures"]
 TESTS = Path(__file__).resolve().parent
 SHARED_DATA = TESTS.parents[1] / "shared" / "data"
 
+# A handful of examples finds what breaks for everybody; the campaign looks for the rest.
+settings.register_profile("ordinary", max_examples=25, deadline=None)
+settings.register_profile("campaign", max_examples=400, deadline=None)
+settings.load_profile("ordinary")
+
 LONGEST = (
-    "docker/test_stack.py",
     "catalogs/test_importer.py",
     "step/test_dask_outages.py",
     "matching/test_crossmatcher.py",
@@ -40,6 +45,9 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the longest files begin first: one that begins last is waited for by all other processes."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("examples")
     places = {TESTS / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 

@@ -1,4 +1,4 @@
-"""What is made once for all processes of a test run."""
+"""What is made once for all processes of a test run, and what is left to the campaign."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+
+
+def full_size(*values: object) -> Any:
+    """A case of a test for the campaign alone."""
+    return pytest.param(*values, marks=pytest.mark.campaign)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.catalogs.geometry import disc_points, in_moc, longest_diagonal_deg, points_near
@@ -62,7 +62,6 @@ def test_discs_against_brute_force(place, order, cells_wide):
     assert check_discs(coverage, ra, dec, cells_wide * size, rng) > 0 or cells_wide == 2.5
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     order=st.integers(0, 4),

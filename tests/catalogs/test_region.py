@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import Latitude, Longitude
 from cdshealpix import vertices
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.catalogs.geometry import offset, points_near
@@ -139,7 +139,6 @@ def test_outer_cells_are_not_much_more_than_the_region(region):
     assert healpix.sky_fraction(outer) <= 1.2 * region.coverage().sky_fraction
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     ra=st.one_of(st.floats(-360, 720), st.sampled_from([0.0, 45.0, 90.0, 360.0])),
     dec=st.one_of(st.floats(-90, 90), st.sampled_from([90.0, -90.0, 41.8103, 0.0])),

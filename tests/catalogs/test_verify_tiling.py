@@ -5,7 +5,7 @@ from __future__ import annotations
 import cdshealpix
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
@@ -102,7 +102,6 @@ def test_near_agrees_with_dense_borders(pixel, radius_arcsec):
     assert not found[~outside].any()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     place=st.integers(0, 7),
     north=st.floats(-1, 1),

@@ -74,6 +74,8 @@ def stack(tmp_path, kafka_address, database, topic_name) -> Stack:
     return Stack(tmp_path, kafka_address, database, topic_name)
 
 
+# A minute of processes; the files, the commands of Dask and the step itself have tests of their own in every run.
+@pytest.mark.campaign
 def test_the_samples_alerts_come_out_matched(stack, kafka_address):
     made = stack.once("topics")
     assert all(f"{topic}: made, with 2 partitions" in made for topic in stack.topics.values())

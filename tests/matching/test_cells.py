@@ -5,7 +5,7 @@ from __future__ import annotations
 import cdshealpix.nested as healpix
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.matching.skies import PLACES, clump
@@ -52,14 +52,12 @@ def test_parents_beside_a_crowd_hold_few_rows(place):
     assert whole[1] == order
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=40).map(sorted), st.integers(-1, 61), st.integers(0, 40))
 def test_places(index, target, near):
     index = np.array(index, dtype=np.int64)
     assert cells._first(index, target, min(near, len(index))) == np.searchsorted(index, target)
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(0, 300), st.integers(0, (12 << 58) - 1)), max_size=60))
 def test_sorting(values):
     values = np.array(values, dtype=np.int64)

@@ -17,6 +17,7 @@ from distributed import LocalCluster
 
 from tests.matching.skies import ASIN_TWO_THIRDS, catalog_frame, clump, offset, write_copy
 from tests.oracle import brute_force
+from tests.shared import full_size
 from xmatch_hats.catalogs.copy import open_copy
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.errors import CatalogError, PartitionReadError, RadiusError, SystemFailure, UsageError
@@ -103,7 +104,7 @@ def test_sources_next_door_to_a_hole(tmp_path):
     assert_exact(result, *left, frame, 10.0, k=None)
 
 
-@pytest.mark.parametrize("place", [(0.0, ASIN_TWO_THIRDS), (90.0, 30.0), (180.0, -89.999)], ids=str)
+@pytest.mark.parametrize("place", [(180.0, -89.999), *map(full_size, [(0.0, ASIN_TWO_THIRDS), (90.0, 30.0)])], ids=str)
 def test_pairs_on_either_side_of_a_border(tmp_path, place):
     rng = np.random.default_rng(10)
     frame = catalog_frame(rng, *clump(rng, *place, 2000, 1.0))
@@ -348,13 +349,13 @@ class TestKilledWorkers:
         pid = next(iter(own._connection.client.run(os.getpid).values()))
         os.kill(pid, signal.SIGKILL)
 
+    @pytest.mark.parametrize("matcher", ["resident", full_size("lsdb")], indirect=True)
     def test_between_batches(self, own, matcher, sky):
         first = matcher.match(sky.ra, sky.dec)["sky"]
         assert_exact(first, sky.ra, sky.dec, sky.frame, 10.0)
         self.kill_one(own)
         assert matcher.match(sky.ra, sky.dec)["sky"].rows.equals(first.rows)
 
-    # LSDB's plain path is there for comparison alone; workers that die at work are tested on the scheduler itself.
     @pytest.mark.campaign
     @pytest.mark.parametrize("matcher", ["lsdb"], indirect=True)
     def test_in_the_middle_of_a_batch(self, own, matcher, sky):

@@ -15,6 +15,12 @@ from xmatch_hats import HealpixJoin
 from xmatch_hats.errors import RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
+FINE, COARSE = 150, 100_000
+"""Rows of a partition of the left side."""
+RULES = [(0.1, 1, 0.0), (1.0, 1, 0.0), (10.0, 1, 0.0), (10.0, 3, 0.0), (5.0, 2, 1.0), (8.0, None, 0.0)]
+"""Radius, number of neighbours, minimum."""
+QUICK = {(FINE, 10.0, 1, 0.0), (FINE, 5.0, 2, 1.0), (FINE, 8.0, None, 0.0), (COARSE, 10.0, 3, 0.0)}
+"""Those of every run; LSDB takes seconds for each, and the campaign has all."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +29,10 @@ def left_frame(sky):
     return pd.DataFrame({"ra": ra, "dec": dec, "objid": np.arange(len(ra)) + BIG})
 
 
-@pytest.fixture(scope="module", params=[150, 100_000], ids=["fine left", "coarse left"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(FINE, id="fine left"), pytest.param(COARSE, id="coarse left", marks=pytest.mark.campaign)],
+)
 def left(left_frame, request):
     return lsdb.from_dataframe(left_frame, partition_rows=request.param, margin_threshold=None, highest_order=7)
 
@@ -42,9 +51,13 @@ def joined(left, right, algorithm, how="inner"):
 
 
 @pytest.mark.parametrize(
-    ("radius", "k", "minimum"),
-    [(0.1, 1, 0.0), (1.0, 1, 0.0), (10.0, 1, 0.0), (10.0, 3, 0.0), (5.0, 2, 1.0), (8.0, None, 0.0)],
-    ids=str,
+    ("left", "radius", "k", "minimum"),
+    [
+        pytest.param(rows, *rule, marks=() if (rows, *rule) in QUICK else pytest.mark.campaign)
+        for rows in (FINE, COARSE)
+        for rule in RULES
+    ],
+    indirect=["left"],
 )
 def test_equals_brute_force_and_the_tree(sky, left_frame, left, right, radius, k, minimum):
     out = joined(left, right, HealpixJoin(radius, k, minimum, id_column="cntr"))

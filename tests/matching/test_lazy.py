@@ -13,9 +13,18 @@ from xmatch_hats.catalogs.copy import open_copy
 from xmatch_hats.errors import PartitionReadError, RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
+FINE, COARSE = 200, 100_000
+"""Rows of a partition of the left side."""
+RULES = [(1, 0.0), (None, 0.0), (2, 1.0)]
+"""Number of neighbours, minimum."""
+QUICK = {(FINE, 1, 0.0), (FINE, 2, 1.0), (COARSE, None, 0.0)}
+"""Those of every run; LSDB takes seconds for each, and the campaign has all."""
 
 
-@pytest.fixture(scope="module", params=[200, 100_000], ids=["fine left", "coarse left"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(FINE, id="fine left"), pytest.param(COARSE, id="coarse left", marks=pytest.mark.campaign)],
+)
 def left(sky, request):
     import lsdb
 
@@ -24,7 +33,15 @@ def left(sky, request):
     return lsdb.from_dataframe(frame, partition_rows=request.param, margin_threshold=None, highest_order=7)
 
 
-@pytest.mark.parametrize(("k", "minimum"), [(1, 0.0), (None, 0.0), (2, 1.0)], ids=str)
+@pytest.mark.parametrize(
+    ("left", "k", "minimum"),
+    [
+        pytest.param(rows, *rule, marks=() if (rows, *rule) in QUICK else pytest.mark.campaign)
+        for rows in (FINE, COARSE)
+        for rule in RULES
+    ],
+    indirect=["left"],
+)
 def test_equals_brute_force_in_its_own_order(sky, copy_path, left, k, minimum):
     lazy = crossmatch(left, copy_path, 8.0, n_neighbors=k, min_radius=minimum)
     before, out = left.compute(progress_bar=False), lazy.compute(progress_bar=False)

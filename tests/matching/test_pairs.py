@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.matching.skies import PLACES, clump, rough_sky
 from tests.matching.strategies import minima, neighbours, patches, radii
@@ -31,7 +31,6 @@ def assert_equal(left, right, rule, ids=None, expected=None):
     return expected
 
 
-@settings(max_examples=150, deadline=None)
 @given(patch=patches(), radius=radii, k=neighbours, minimum=minima)
 def test_small_patches(patch, radius, k, minimum):
     minimum = minimum if minimum < radius else 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.copies import make_copy, patch_table, sky_table
@@ -70,7 +70,6 @@ def test_cones_as_wide_as_the_sky(copy, sky, radius_deg):
     assert_cone(copy, sky, 123.0, 40.0, radius_deg * 3600)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     near=st.integers(0, 4000),
     radius=st.floats(0.01, 4e4),

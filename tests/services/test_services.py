@@ -18,6 +18,7 @@ from tests.services.follower import Follower
 from tests.services.postgres import connect
 from tests.services.process import MissingComponentError, ServerProcess, ServiceError, free_ports
 from tests.services.topics import COMMITTED, UNCOMMITTED, Message
+from tests.shared import full_size
 
 
 def transact(address: str, topic: str, values: list[bytes], *, name: str, end: str) -> Producer:
@@ -110,7 +111,7 @@ def test_offsets_of_a_group_and_what_retention_leaves(kafka_address, topic_name)
     assert topics.partitions_of(kafka_address, topic_name("absent")) == []
 
 
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kill", [full_size(False), True])
 def test_kafka_keeps_data_and_address_over_stop_and_start(kafka, topic_name, kill):
     topic, address = topics.create_topic(kafka.address, topic_name()), kafka.address
     with Follower(address, topic) as follower:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.matching.dask_process import DaskProcess
 from tests.services.process import free_ports
 from tests.step.outages import (
@@ -19,6 +21,8 @@ from tests.step.outages import (
 from xmatch_hats.matching import scheduling
 
 
+# In every run a worker is killed between batches in `matching/test_crossmatcher`.
+@pytest.mark.campaign
 def test_a_worker_of_its_own_cluster_that_is_killed(make_world, sky):
     before = workers_of_this_process()
     world = make_world(WORKERS="2", CONSUME_MESSAGES="40")

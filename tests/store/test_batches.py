@@ -21,7 +21,6 @@ def cut(stream, places):
 
 
 @given(streams, cuts)
-@settings(deadline=None)
 def test_tables_do_not_depend_on_where_a_stream_is_cut(stream, places):
     with tempfile.TemporaryDirectory() as folder:
         url = url_from_settings("sqlite", None, None, None, None, str(Path(folder) / "tables.db"))
@@ -34,7 +33,7 @@ def test_tables_do_not_depend_on_where_a_stream_is_cut(stream, places):
 
 
 @given(stream=streams, places=cuts, repeated=st.integers(0, 3))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nor_on_postgresql_and_repeated_batches_change_nothing(postgresql_url, stream, places, repeated):
     store = Store.open(postgresql_url)
     store.init()

@@ -119,7 +119,7 @@ def tables(draw):
 
 @pytest.mark.parametrize("suffix", ["csv", "ecsv", "vot", "fits", "parquet"])
 @given(table=tables())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table_comes_back(tmp_path, suffix, table):
     path = tmp_path / f"t.{suffix}"
     write_table(table, path, overwrite=True)

@@ -38,6 +38,8 @@ def data_of(report) -> dict[str, bytes]:
     return {name: data for name, data in contents(report.path).items() if name.endswith((".parquet", "summary.json"))}
 
 
+# In every run such a worker is killed in `bulk/runs/test_lost_workers`.
+@pytest.mark.campaign
 def test_a_worker_that_is_killed_half_way(calm, long_night, sky, tmp_path):
     out = tmp_path / "out"
     log = out / "night=20180619" / f".{calm.path.name}.matching" / "run.log.jsonl"

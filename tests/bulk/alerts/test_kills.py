@@ -16,6 +16,7 @@ from tests.bulk.alerts.nights import make_sky, read_output, write_archive
 from tests.folders import contents
 from tests.matching.dask_process import ROOT
 from tests.matching.waiting import wait_until
+from tests.shared import full_size
 from xmatch_hats.bulk.runs.watch import read_log
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.cli.app import run
@@ -69,7 +70,7 @@ def _done_in(folder: Path) -> int:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("alerts", "kills", "workers", "form"),
-    [(6_000, 2, 0, "parquet"), pytest.param(100_000, 20, 2, "hats", marks=pytest.mark.campaign)],
+    [(6_000, 1, 0, "parquet"), full_size(100_000, 20, 2, "hats")],
     ids=["threads", "workers"],
 )
 def test_a_night_that_is_killed_again_and_again(tmp_path, capsys, record_property, alerts, kills, workers, form):

@@ -40,6 +40,7 @@ class Pair:
 
 
 def make_pair(folder: Path) -> Pair:
+    """Two catalogues, whose folders `write_pair` fills."""
     rng = np.random.default_rng(20250701)
     sky = rough_sky(rng, right=60, left=60, background=40)
     # Equal distances are for a test of their own.
@@ -57,12 +58,16 @@ def make_pair(folder: Path) -> Pair:
             "mag": rng.normal(19.0, 1.0, len(sky.ra)).astype(np.float32),
         }
     ).drop_duplicates(["ra", "dec"])
-    pair = Pair(left.reset_index(drop=True), right, folder)
+    return Pair(left.reset_index(drop=True), right, folder)
+
+
+def write_pair(folder: Path) -> None:
+    pair = make_pair(folder)
     for layout, order in (("fine", 4), ("coarse", 1)):
         write_plain(pair.left, pair.path("left", layout), order)
     for layout, rows in (("fine", 30), ("coarse", 10_000)):
-        make_copy(pa.Table.from_pandas(right, preserve_index=False), pair.path("right", layout), partition_rows=rows)
-    return pair
+        table = pa.Table.from_pandas(pair.right, preserve_index=False)
+        make_copy(table, pair.path("right", layout), partition_rows=rows)
 
 
 def write_plain(frame: pd.DataFrame, path: Path, order: int) -> None:

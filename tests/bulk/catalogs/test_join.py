@@ -20,6 +20,18 @@ from xmatch_hats.healpix import cells_of
 from xmatch_hats.matching.partitions import PartitionIndex
 
 LAYOUTS = [(left, right) for left in ("fine", "coarse") for right in ("fine", "coarse")]
+RULES = {
+    "nearest": (1.0, 1, True),
+    "all to the margin": (10.0, None, True),
+    "two without a margin": (10.0, 2, False),
+    "beyond the margin": (40.0, 1, True),
+}
+"""Radius, number of neighbours, and whether the right side has its margin."""
+
+
+def is_quick(rule, layout):
+    """Whether every run has a case: all rules in fine layouts, and one of them in all."""
+    return rule == "all to the margin" or layout == ("fine", "fine")
 
 
 def pairs_of(rows):
@@ -34,18 +46,16 @@ def assert_pairs(rows, expected):
     np.testing.assert_allclose([found[ids] for ids in expected], list(expected.values()), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("left", "right"), LAYOUTS, ids=lambda layout: layout)
 @pytest.mark.parametrize(
-    ("radius", "k", "margin"),
+    ("rule", "left", "right"),
     [
-        (1.0, 1, True),
-        (10.0, None, True),
-        (10.0, 2, False),
-        (40.0, 1, True),
+        pytest.param(rule, *layout, marks=() if is_quick(rule, layout) else pytest.mark.campaign)
+        for rule in RULES
+        for layout in LAYOUTS
     ],
-    ids=["nearest", "all to the margin", "two without a margin", "beyond the margin"],
 )
-def test_every_layout_gives_the_pairs_of_brute_force(pair, tmp_path, left, right, radius, k, margin):
+def test_every_layout_gives_the_pairs_of_brute_force(pair, tmp_path, rule, left, right):
+    radius, k, margin = RULES[rule]
     right_path = pair.path("right", right)
     result = crossmatch_catalogs(
         pair.path("left", left),
@@ -77,7 +87,10 @@ def test_the_fixture_has_matches_across_borders_and_in_holes(pair):
     assert (homes[0] < 0).sum() > 10
 
 
-@pytest.mark.parametrize(("left", "right"), LAYOUTS, ids=lambda layout: layout)
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [pytest.param(*layout, marks=() if layout[0] == layout[1] else pytest.mark.campaign) for layout in LAYOUTS],
+)
 def test_a_left_join_keeps_every_row_and_every_type(pair, tmp_path, left, right):
     crossmatch_catalogs(
         pair.path("left", left),

@@ -17,6 +17,7 @@ from tests.bulk.runs.test_kills import small_disk
 from tests.bulk.runs.test_lost_workers import by_hand, connected_workers
 from tests.matching.dask_process import ROOT
 from tests.matching.waiting import run_in_thread, wait_until
+from tests.shared import full_size
 from xmatch_hats.bulk import crossmatch_catalogs
 from xmatch_hats.bulk.runs.watch import read_log
 from xmatch_hats.errors import OutputError
@@ -46,7 +47,7 @@ def killed_again_and_again(words, out, kills, units):
     return json.loads(last.stdout)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("kills", [2, full_size(20)])
 def test_a_command_that_is_killed_again_and_again(pair, tmp_path, kills):
     sides = [str(pair.path(side, "fine")) for side in ("left", "right")]
     whole = crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=5.0, join="left", workers=0)

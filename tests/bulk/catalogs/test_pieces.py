@@ -13,6 +13,7 @@ from tests.bulk.catalogs.test_run import data_of
 from tests.copies import make_copy, patch_table
 from tests.matching.skies import partition_files
 from tests.oracle import brute_force
+from tests.shared import full_size
 from xmatch_hats.bulk import crossmatch_catalogs
 from xmatch_hats.bulk.catalogs import memory, pieces
 from xmatch_hats.bulk.catalogs.partition import PartitionFile
@@ -43,8 +44,14 @@ def dense(tmp_path_factory):
     return folder, left, right.to_pandas()
 
 
-@pytest.mark.parametrize("layout", ["coarse", "fine"])
-@pytest.mark.parametrize("rows", [100, 300])
+@pytest.mark.parametrize(
+    ("rows", "layout"),
+    [
+        (100, "fine"),
+        (300, "coarse"),
+        *(full_size(*case) for case in ((100, "coarse"), (300, "fine"))),
+    ],
+)
 def test_pieces_change_no_byte(dense, tmp_path, monkeypatch, layout, rows):
     folder, left, right = dense
     arguments = {"radius_arcsec": 3.0, "n_neighbors": None, "join": "left", "left_where": "oid >= 0"}

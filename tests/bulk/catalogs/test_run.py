@@ -16,6 +16,7 @@ from tests.bulk.catalogs.skies import main_table, read_rows
 from tests.copies import make_copy, sky_table
 from tests.folders import contents
 from tests.matching.skies import partition_files
+from tests.shared import full_size
 from xmatch_hats.bulk import crossmatch_catalogs
 from xmatch_hats.bulk.runs.watch import Listener, read_log
 from xmatch_hats.catalogs.copy import LocalCopy
@@ -188,7 +189,7 @@ class Stopped(Listener):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stop", [("matching", 5), ("margins", 3)], ids=lambda stop: stop[0])
+@pytest.mark.parametrize("stop", [full_size(("matching", 5)), ("margins", 3)], ids=lambda stop: stop[0])
 def test_an_interrupted_call_is_taken_up(sides, tmp_path, stop):
     """What was finished is not done again, and the result is as if nothing had happened."""
     whole = crossmatch_catalogs(*sides, tmp_path / "whole", radius_arcsec=5.0, workers=0)

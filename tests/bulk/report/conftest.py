@@ -12,6 +12,7 @@ import pytest
 
 from tests.bulk.alerts.nights import alert, packet, write_archive
 from tests.copies import make_copy
+from tests.shared import made_once
 from xmatch_hats.bulk import crossmatch_catalogs
 from xmatch_hats.bulk.alerts.archives import open_archives
 from xmatch_hats.bulk.alerts.merge import merge_nights
@@ -43,8 +44,16 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Made:
-    folder = tmp_path_factory.mktemp("report")
-    sky = make_sky(3000, seed=5, box=SkyBox(*CORNERS))
+    folder = made_once(tmp_path_factory, "report-made", make_outputs)
+    return Made(sky_of_all(), folder / "allwise", folder / "nights", folder / "nights" / "merged", folder / "joined")
+
+
+def sky_of_all() -> pa.Table:
+    return make_sky(3000, seed=5, box=SkyBox(*CORNERS))
+
+
+def make_outputs(folder: Path) -> None:
+    sky = sky_of_all()
     catalog = make_copy(sky, folder / "allwise", coverage=Box(*CORNERS).coverage(), partition_rows=1000).path
     ra = sky["ra"].to_numpy() - OFFSET[0] / 3600
     dec = sky["dec"].to_numpy() - OFFSET[1] / 3600
@@ -67,7 +76,6 @@ def made(tmp_path_factory) -> Made:
     crossmatch_catalogs(
         folder / "ztf", catalog, folder / "joined", radius_arcsec=5.0, n_neighbors=None, join="left", workers=0
     )
-    return Made(sky, catalog, folder / "nights", folder / "nights" / "merged", folder / "joined")
 
 
 @pytest.fixture

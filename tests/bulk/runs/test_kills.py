@@ -17,6 +17,7 @@ from tests.bulk.runs import works
 from tests.bulk.runs.works import calls, slow_squares
 from tests.matching.dask_process import ROOT
 from tests.matching.waiting import wait_until
+from tests.shared import full_size
 from xmatch_hats.bulk.runs.dispatch import run_tasks
 from xmatch_hats.bulk.runs.ledger import Ledger
 from xmatch_hats.bulk.runs.task import Task
@@ -27,7 +28,7 @@ from xmatch_hats.matching.scheduling import Scheduler
 
 @pytest.mark.parametrize(
     ("workers", "count", "kills"),
-    [(0, 2000, 4), pytest.param(2, 6000, 20, marks=pytest.mark.campaign)],
+    [(0, 2000, 2), full_size(2, 6000, 20)],
     ids=["threads", "workers"],
 )
 def test_a_run_that_is_killed_again_and_again(tmp_path, workers, count, kills):

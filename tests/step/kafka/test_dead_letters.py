@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.alerts.makers import pack, small_alert
 from tests.alerts.poison import odd_but_good, poison_corpus
 from tests.services.topics import Message, Received, committed, produce, read_all
+from tests.shared import full_size
 from tests.step.streams import Stream, alerts, candids
 from xmatch_hats.step.flight import PoisonedError
 from xmatch_hats.step.kafka.offsets import Span
@@ -19,6 +20,12 @@ from xmatch_hats.step.kafka.topics import TopicPlan
 from xmatch_hats.step.loop import BatchLimits
 
 GOOD = pack([small_alert(5)])
+
+
+@pytest.fixture(params=[full_size("at-least-once"), "exactly-once"])
+def delivery(request: pytest.FixtureRequest) -> str:
+    """The one that binds letters and offsets together in every run, and both in the campaign."""
+    return request.param
 
 
 def headers_of(message: Received) -> list[tuple[str, bytes | None]]:
@@ -141,7 +148,7 @@ def test_only_what_is_too_large_dies_and_what_came_with_it_goes_out_in_order(str
     ]
 
 
-@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("delivery", ["at-least-once", full_size("exactly-once")])
 def test_a_limit_lowered_while_the_step_runs_loses_nothing(make_stream, delivery):
     """Its batches are larger than the topic takes now: all of one are refused, and each is tried alone."""
     step = make_stream(delivery, until_end=False, limits=BatchLimits(alerts=60, seconds=0.5))

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.services.topics import UNCOMMITTED, committed, produce, read_all, settings
+from tests.shared import full_size
 from tests.step.streams import Stream, alerts, candids, wait_until
 from xmatch_hats.step.kafka import offsets, transactions
 from xmatch_hats.step.kafka.source import KafkaSource
@@ -150,7 +151,7 @@ def usurp(step: Stream) -> None:
 
 @pytest.mark.parametrize(
     "boundary",
-    ["flushed", "committing", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("matched", "produced"))],
+    ["flushed", "committing", *(full_size(name) for name in ("matched", "produced"))],
 )
 def test_a_step_whose_transactions_were_taken_over_once_does_its_batch_again(step, boundary):
     usurped = []

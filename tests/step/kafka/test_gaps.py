@@ -5,13 +5,21 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from tests.services.topics import committed, create_topic, delete_records_before, produce, read_all, settings
+from tests.shared import full_size
 from tests.step.streams import Gate, Stream, alerts, candids, wait_until
 from xmatch_hats.step.kafka.source import KafkaSource
 from xmatch_hats.step.loop import BatchLimits
+
+
+@pytest.fixture(params=[full_size("at-least-once"), "exactly-once"])
+def delivery(request: pytest.FixtureRequest) -> str:
+    """The one whose marks lie between messages in every run, and both in the campaign."""
+    return request.param
 
 
 def again(step: Stream) -> Stream:

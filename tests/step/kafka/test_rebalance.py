@@ -9,6 +9,7 @@ import pytest
 
 from tests.services.follower import Follower
 from tests.services.topics import committed, produce, read_all
+from tests.shared import full_size
 from tests.step.streams import Gate, Stream, alerts, candids, wait_until
 from xmatch_hats.errors import BrokerError
 from xmatch_hats.step.loop import BatchLimits
@@ -17,8 +18,8 @@ PARTITIONS = 6
 BOTH_WAYS = [
     ("at-least-once", "cooperative-sticky"),
     ("exactly-once", "range"),
-    pytest.param(("at-least-once", "range"), marks=pytest.mark.campaign),
-    pytest.param(("exactly-once", "cooperative-sticky"), marks=pytest.mark.campaign),
+    full_size(("at-least-once", "range")),
+    full_size(("exactly-once", "cooperative-sticky")),
 ]
 """Delivery, and how partitions are dealt out: all are taken away in a rebalance, or only those that move."""
 
@@ -172,7 +173,7 @@ def test_a_static_member_whose_name_another_one_takes_says_so(make_stream):
         run_both()
 
 
-@pytest.mark.parametrize("strategy", ["range", pytest.param("cooperative-sticky", marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("strategy", ["range", full_size("cooperative-sticky")])
 def test_steps_that_end_when_all_is_read_do_so_in_a_group_too(make_stream, strategy):
     consumer = {"partition.assignment.strategy": strategy}
     limits = BatchLimits(alerts=20, seconds=0.1)

@@ -6,7 +6,10 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 
+import pytest
+
 from tests.services.topics import Message, committed, create_topic, produce, read_all, settings
+from tests.shared import full_size
 from tests.step.streams import Stream, alerts, candids, wait_until
 from xmatch_hats.step.flight import Chunk, Flight
 from xmatch_hats.step.flight import Message as GivenMessage
@@ -18,6 +21,12 @@ from xmatch_hats.step.waiting import Stop, Waiter
 
 T0 = 1_700_000_000_000
 """Of the first alert, milliseconds since 1970; each comes a second after the last one."""
+
+
+@pytest.fixture(params=["at-least-once", full_size("exactly-once")])
+def delivery(request: pytest.FixtureRequest) -> str:
+    """One in every run, and both in the campaign: what is read does not depend on it."""
+    return request.param
 
 
 def timed(count: int, partitions: int = 1) -> list[Message]:

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.services.topics import committed, produce, read_all
+from tests.shared import full_size
 from tests.step.streams import Gate, Stream, alerts, candids
 from xmatch_hats.step.loop import BatchLimits
 
@@ -71,6 +72,7 @@ def test_a_step_without_any_topic_ends(stream, topic_name):
     assert step.reports == []
 
 
+@pytest.mark.parametrize("delivery", [full_size("at-least-once"), "exactly-once"])
 def test_a_step_is_stopped_while_its_broker_does_not_answer(kafka, stream):
     """In the middle of a batch: it cannot be delivered, nor its offsets be committed, nor the group be left."""
     step = stream(limits=LIMITS, until_end=False, consumer={"session.timeout.ms": 3000})

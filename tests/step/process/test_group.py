@@ -13,6 +13,7 @@ import pytest
 
 from tests.services.follower import Follower
 from tests.services.postgres import connect
+from tests.shared import full_size
 from tests.step.process.course import NIMBLE, SPILL, Course
 from tests.step.process.steps import PATIENCE, Step
 
@@ -23,7 +24,7 @@ def works(step: Step, batches: int = 1) -> None:
     step.until(lambda: step.batches >= wanted, f"batch {wanted}")
 
 
-@pytest.fixture(params=["at-least-once", "exactly-once"])
+@pytest.fixture(params=["at-least-once", full_size("exactly-once")])
 def make_group(request, make_course, make_stream):
     """Make a course for a group of steps."""
     return lambda count, **more: make_course(make_stream(count, seed=1), delivery=request.param, **more)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.shared import full_size
 from tests.step.process.course import LASTING, SPILL, Course
 from tests.step.process.steps import Mark, Step
 
@@ -29,12 +30,8 @@ def course(request, make_course, undisturbed) -> Course:
     return make_course(like=undisturbed, delivery=request.param)
 
 
-def full_size(*values):
-    """A case for the campaign alone."""
-    return pytest.param(*values, marks=pytest.mark.campaign)
-
-
 once_more = pytest.mark.parametrize("course", ["at-least-once", full_size("exactly-once")], indirect=True)
+exactly_once = pytest.mark.parametrize("course", [full_size("at-least-once"), "exactly-once"], indirect=True)
 """One delivery will do, and the campaign has both."""
 
 
@@ -67,6 +64,7 @@ def works(step, batches: int = 2) -> None:
     step.until(lambda: step.batches >= batches, f"batch {batches}")
 
 
+@once_more
 @pytest.mark.parametrize("number", [signal.SIGTERM, full_size(signal.SIGINT)])
 def test_under_load(course, undisturbed, stop, number):
     step = course.start()
@@ -101,6 +99,7 @@ def test_while_the_database_is_down(course, undisturbed, stop, postgres):
     assert check_whole(course, undisturbed) == 0
 
 
+@exactly_once
 def test_while_the_broker_is_down(course, undisturbed, stop, kafka):
     step = course.start(CONSUMER_CONF=LASTING, STOP_TIMEOUT="2")
     works(step)
