@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 ROWS_SHOWN = 12
 
@@ -21,7 +22,8 @@ def as_html(
     ----------
     title : str
     facts : mapping of str to object
-        What is said of it; values that are None or empty are left out.
+        What is said of it; values that are None or empty are left out. Paths below the current folder are shown from
+        there, so that a notebook that is given away does not tell where it was run.
     names : sequence of str, optional
         Of the columns of a table below.
     rows : sequence of sequence of object, optional
@@ -58,4 +60,6 @@ def _text(value: object) -> str:
         return "" if value is None else str(value)
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Path) and value.is_relative_to(Path.cwd()):
+        value = value.relative_to(Path.cwd())
     return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
