@@ -107,7 +107,9 @@ def test_whatever_is_shown_is_escaped():
     assert "<p>and 88 more</p>" in as_html("t", {}, ("a",), [[1]], total=100)
 
 
-def test_folders_are_shown_from_where_one_is(tmp_path, monkeypatch):
+def test_folders_are_shown_from_where_one_is(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(copy.path.parent)
+    assert repr(copy).endswith(f"arcsec, {copy.path.name}>")
     monkeypatch.chdir(tmp_path)
     assert "<td>demo/stars</td>" in as_html("t", {"folder": tmp_path / "demo" / "stars"})
     assert f"<td>{tmp_path.parent}</td>" in as_html("t", {"folder": tmp_path.parent})

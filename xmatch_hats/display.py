@@ -49,6 +49,11 @@ def as_html(
     return "".join([*parts, "</div>"])
 
 
+def from_here(path: Path) -> Path:
+    """A path below the current folder as seen from there, any other as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _row(values: Sequence[object], first: str, others: str) -> str:
     tags = [first, *[others] * (len(values) - 1)]
     cells = (f"<{tag}>{_text(value)}</{tag}>" for tag, value in zip(tags, values, strict=True))
@@ -60,6 +65,6 @@ def _text(value: object) -> str:
         return "" if value is None else str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, Path) and value.is_relative_to(Path.cwd()):
-        value = value.relative_to(Path.cwd())
+    if isinstance(value, Path):
+        value = from_here(value)
     return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
