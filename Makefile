@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
+NOTEBOOKS_STAMP := $(VENV)/.installed-notebooks
 # More than there are cores make tests that wait for servers wait longer than they may.
 PROCESSES ?= 2
 # Where Python is told to keep no bytecode, pytest would make that of all tests anew in each of its processes.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
-.PHONY: run test lint types pytest docs campaign bench bench-full bench-skies bench-kernels kafka postgres clean
+.PHONY: run test lint types pytest docs notebooks notebooks-refresh campaign bench bench-full bench-skies bench-kernels kafka postgres clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,6 +24,10 @@ $(BENCH_STAMP): $(STAMP)
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,docs]"
+	touch $@
+
+$(NOTEBOOKS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,notebooks]"
 	touch $@
 
 run: $(STAMP)
@@ -43,6 +48,13 @@ pytest: $(STAMP)
 # The documentation's site, into site/; every warning is an error.
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# The notebooks, executed from a clean kernel on a made-up sky; CATALOG=PATH takes a copy of yours. The second keeps the outputs.
+notebooks: $(NOTEBOOKS_STAMP)
+	$(BIN)/python -m notebooks $(if $(CATALOG),--catalog $(CATALOG))
+
+notebooks-refresh: $(NOTEBOOKS_STAMP)
+	$(BIN)/python -m notebooks --refresh
 
 # Every claim at full size; writes campaign/REPORT.md.
 campaign: $(STAMP)

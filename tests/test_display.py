@@ -107,6 +107,14 @@ def test_whatever_is_shown_is_escaped():
     assert "<p>and 88 more</p>" in as_html("t", {}, ("a",), [[1]], total=100)
 
 
+def test_folders_are_shown_from_where_one_is(copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(copy.path.parent)
+    assert repr(copy).endswith(f"arcsec, {copy.path.name}>")
+    monkeypatch.chdir(tmp_path)
+    assert "<td>demo/stars</td>" in as_html("t", {"folder": tmp_path / "demo" / "stars"})
+    assert f"<td>{tmp_path.parent}</td>" in as_html("t", {"folder": tmp_path.parent})
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_completion_offers_what_is_meant_and_no_imports(name):
     module = importlib.import_module(name)
@@ -124,4 +132,6 @@ def test_completion_offers_what_is_meant_and_no_imports(name):
 
 
 def test_the_package_itself():
-    assert {"Crossmatcher", "crossmatch", "open_catalog"} <= set(dir(xmatch_hats))
+    names = {"CatalogTarget", "Crossmatcher", "crossmatch", "open_catalog", "open_copy"}
+    assert names <= set(dir(xmatch_hats))
+    assert all(getattr(xmatch_hats, name) is not None for name in names)

@@ -12,21 +12,34 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from xmatch_hats import plots
-    from xmatch_hats.catalogs.copy import open_catalog
+    from xmatch_hats.catalogs.copy import open_catalog, open_copy
     from xmatch_hats.errors import XmatchError
     from xmatch_hats.matching.api import crossmatch
     from xmatch_hats.matching.crossmatcher import Crossmatcher
     from xmatch_hats.matching.healpix_join import HealpixJoin
+    from xmatch_hats.matching.targets import CatalogTarget
 
 _HOMES = {
+    "CatalogTarget": "xmatch_hats.matching.targets",
     "Crossmatcher": "xmatch_hats.matching.crossmatcher",
     "HealpixJoin": "xmatch_hats.matching.healpix_join",
     "XmatchError": "xmatch_hats.errors",
     "crossmatch": "xmatch_hats.matching.api",
     "open_catalog": "xmatch_hats.catalogs.copy",
+    "open_copy": "xmatch_hats.catalogs.copy",
 }
 
-__all__ = ["Crossmatcher", "HealpixJoin", "XmatchError", "__version__", "crossmatch", "open_catalog", "plots"]
+__all__ = [
+    "CatalogTarget",
+    "Crossmatcher",
+    "HealpixJoin",
+    "XmatchError",
+    "__version__",
+    "crossmatch",
+    "open_catalog",
+    "open_copy",
+    "plots",
+]
 
 
 def __getattr__(name: str) -> Any:

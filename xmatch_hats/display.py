@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 ROWS_SHOWN = 12
 
@@ -21,7 +22,8 @@ def as_html(
     ----------
     title : str
     facts : mapping of str to object
-        What is said of it; values that are None or empty are left out.
+        What is said of it; values that are None or empty are left out. Paths below the current folder are shown from
+        there, so that a notebook that is given away does not tell where it was run.
     names : sequence of str, optional
         Of the columns of a table below.
     rows : sequence of sequence of object, optional
@@ -47,6 +49,11 @@ def as_html(
     return "".join([*parts, "</div>"])
 
 
+def from_here(path: Path) -> Path:
+    """A path below the current folder as seen from there, any other as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _row(values: Sequence[object], first: str, others: str) -> str:
     tags = [first, *[others] * (len(values) - 1)]
     cells = (f"<{tag}>{_text(value)}</{tag}>" for tag, value in zip(tags, values, strict=True))
@@ -58,4 +65,6 @@ def _text(value: object) -> str:
         return "" if value is None else str(value)
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Path):
+        value = from_here(value)
     return escape(f"{value:.6g}" if isinstance(value, float) else str(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
@@ -146,10 +147,11 @@ def test_cones_are_circles_on_the_sphere(dec):
 
 def test_cones_take_quantities_and_names():
     bare = plots.cones([10.0, 20.0], [5.0, 6.0], 1800.0, names=["one", "two"])
-    units = plots.cones([10.0, 20.0] * u.deg, [300, 360] * u.arcmin, 0.5 * u.deg)
+    units = plots.cones([10.0, 20.0] * u.deg, [300, 360] * u.arcmin, 0.5 * u.deg, names=pd.Index(["one", "two"]))
     for one, other in zip(bare.collections[0].get_segments(), units.collections[0].get_segments(), strict=True):
         assert np.allclose(one, other)
-    assert [text.get_text() for text in bare.texts] == ["one", "two"]
+    for axes in (bare, units):
+        assert [text.get_text() for text in axes.texts] == ["one", "two"]
     x, y = to_plane(bare, np.array([10.0, 20.0]), np.array([5.0, 6.0]))
     assert np.allclose(bare.collections[1].get_offsets(), np.transpose((x, y)))
 

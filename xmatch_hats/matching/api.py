@@ -28,6 +28,7 @@ from xmatch_hats.matching.crossmatcher import (
 )
 from xmatch_hats.matching.forms import Form, form_of, is_lsdb, is_table, to_arrow
 from xmatch_hats.matching.plain import PlainSide
+from xmatch_hats.matching.progress import progress_bar
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.scheduling import Scheduler
@@ -62,6 +63,7 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     client: Client | None = None,
     workers: int | None = None,
     engine: str = ENGINES[0],
+    progress: bool | None = None,
 ) -> Any:
     """Match the rows of a table with those of a catalogue that lie within a radius.
 
@@ -95,6 +97,10 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
         Worker processes of a cluster for this one call, in place of a client.
     engine : str, optional
         How copies are matched; see `Crossmatcher`.
+    progress : bool, optional
+        Whether to draw a bar on stderr. By default at a terminal and in a notebook, once a match takes seconds. A match
+        that is interrupted leaves everything as it was, a given client among it. A table or an LSDB catalogue on the
+        right has no bar, and a lazy answer has Dask's.
 
     Returns
     -------
@@ -153,7 +159,8 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
             engine=engine,
             **scheduler,
         ) as matcher:
-            ((title, result),) = matcher.match(form.ra, form.dec).items()
+            with progress_bar(len(form.ra), progress) as tell:
+                ((title, result),) = matcher.match(form.ra, form.dec, progress=tell).items()
             names = _names(names, matcher.targets[0].copy)
     rows, added = added_columns(form.names, {title: result}, join=how, names=_names(names, None))
     return form.append(rows, added)

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import pickle
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,8 +92,18 @@ async def serve(function: Callable[..., Any], *arguments: Any, dask_worker: Work
     bytes
         An `Answer`, pickled.
     """
+    _ignore_interrupts()
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(dask_worker.executors["default"], _answer, function, arguments)
+
+
+def _ignore_interrupts() -> None:
+    """Leave interrupts to who asked: Ctrl-C and a notebook's stop button reach all processes that were started there.
+
+    They would kill the workers, and the next call would find none. A worker is told by its nanny when to stop.
+    """
+    if multiprocessing.parent_process() is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:

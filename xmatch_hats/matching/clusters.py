@@ -271,17 +271,18 @@ def wait_for(client: Client, coroutine: Coroutine[Any, Any, T]) -> T:
     """Wait for what a client brings, for as long as somebody works on it."""
     waiting = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
     patience = Patience(client)
-    while True:
-        try:
-            return waiting.result(timeout=ANSWER_SECONDS)
-        except TimeoutError:
-            if waiting.done():
-                raise
-        try:
+    try:
+        while True:
+            try:
+                return waiting.result(timeout=ANSWER_SECONDS)
+            except TimeoutError:
+                if waiting.done():
+                    raise
             patience.check()
-        except LostError:
-            waiting.cancel()
-            raise
+    except BaseException:
+        # Whoever interrupts does not want the answer either.
+        waiting.cancel()
+        raise
 
 
 def _start_cluster(workers: int, memory_limit: int | None, loop: IOLoop, *, dashboard: bool) -> LocalCluster:

@@ -47,6 +47,8 @@ CHUNK_ROWS = 250_000
 beyond 10 MB. Chunks are stretches of the sphere, so that a huge batch reads hardly any partition twice, and this
 process holds, beside the batch and its answer, one chunk and its pairs; a worker holds its share of these, and what it
 may keep, or one or two partitions with the asked columns."""
+WATCHED_CHUNK_ROWS = 25_000
+"""The same where somebody is told how far it is, but on LSDB's plain path, which pays a second for each chunk."""
 
 
 class Crossmatcher:
@@ -181,13 +183,17 @@ class Crossmatcher:
         self._scheduler.connect()
         self._engine.warm()
 
-    def match(self, ra: ArrayLike, dec: ArrayLike) -> dict[str, MatchResult]:
+    def match(
+        self, ra: ArrayLike, dec: ArrayLike, *, progress: Callable[[int], None] | None = None
+    ) -> dict[str, MatchResult]:
         """Match a batch of positions against every catalogue.
 
         Parameters
         ----------
         ra, dec : array_like, shape (n,)
             Degrees, or quantities. Anything may be among them: what is no position is rejected, with its fault.
+        progress : callable, optional
+            Called with the number of positions that are done since the last call.
 
         Returns
         -------
@@ -208,9 +214,12 @@ class Crossmatcher:
             raise UsageError("it has been closed", hint="open a new one, and use it inside of its `with` block")
         positions, faults = sort_positions(ra, dec)
         parts: list[list[Found]] = [[] for _ in self.targets]
-        for chunk in positions.chunks(CHUNK_ROWS):
+        size = WATCHED_CHUNK_ROWS if progress is not None and self.engine == ENGINES[0] else CHUNK_ROWS
+        for chunk in positions.chunks(size):
             for found, into in zip(self._engine.match(chunk), parts, strict=True):
                 into.append(found)
+            if progress is not None:
+                progress(len(chunk.rows))
         results = {
             target.name: finish(
                 merge_found(found, target.schema),

@@ -158,7 +158,7 @@ def cones(
     trace(axes, *_circles(lon, lat, width), colors=[to_rgba(color)], linewidths=1.5)
     x, y = to_plane(axes, lon, lat)
     axes.scatter(x, y, marker="+", s=50, color=color, linewidths=1.5)
-    for name, across, up in zip(names or (), x.tolist(), y.tolist(), strict=False):
+    for name, across, up in zip(() if names is None else names, x.tolist(), y.tolist(), strict=False):
         axes.annotate(
             plain(name), (across, up), xytext=(6, 4), textcoords="offset points", annotation_clip=True,
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0},

@@ -36,7 +36,7 @@ from xmatch_hats.bulk.runs.shared import Shared
 from xmatch_hats.bulk.runs.task import Failure, Outcome, Task
 from xmatch_hats.bulk.runs.watch import Listener, Watch
 from xmatch_hats.catalogs.staging import Staging, refuse_existing
-from xmatch_hats.display import as_html
+from xmatch_hats.display import as_html, from_here
 from xmatch_hats.errors import AccountError, CatalogError, OutputError, SystemFailure, UsageError
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.targets import CatalogTarget
@@ -78,7 +78,7 @@ class ArchiveReport:
 
     def __repr__(self) -> str:
         told = f"{self.summary['rows']:,} rows" if self.summary else f"{len(self.failed):,} slices failed, no output"
-        return f"<ArchiveReport {self.archive}, night {self.night}: {told}, {self.path}>"
+        return f"<ArchiveReport {self.archive}, night {self.night}: {told}, {from_here(self.path)}>"
 
     def _repr_html_(self) -> str:
         counts = {name: number for name, number in (self.summary or {}).items() if isinstance(number, int)}

@@ -15,7 +15,7 @@ from xmatch_hats.bulk.report.scan import MatchTally, Scan, scan
 from xmatch_hats.bulk.runs.provenance import copy_input
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.copy import LocalCopy
-from xmatch_hats.display import as_html
+from xmatch_hats.display import as_html, from_here
 from xmatch_hats.errors import AccountError, UsageError, XmatchError
 from xmatch_hats.plots.chance import Density, expected_pairs, local_density
 from xmatch_hats.plots.extra import require_matplotlib
@@ -42,7 +42,7 @@ class Report:
     def __repr__(self) -> str:
         wrong = len(self.accounting.differences)
         told = f"{wrong:,} differences" if wrong else f"{len(self.accounting.checks):,} checks agree"
-        return f"<Report of {self.outputs.folder}: {self.accounting.total()['in']:,} in, {told}>"
+        return f"<Report of {from_here(self.outputs.folder)}: {self.accounting.total()['in']:,} in, {told}>"
 
     def _repr_html_(self) -> str:
         total = {name.replace("_", " "): number for name, number in self.accounting.total().items()}
