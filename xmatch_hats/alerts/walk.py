@@ -3,7 +3,7 @@
 A schema is compiled (`xmatch_hats.alerts.program`) into instructions, pairs of operation and argument, which one small
 machine runs over the bytes. It believes nothing: every length, count, branch, number and string is checked against the
 bytes there and the type it claims to be, so that what it has walked over any Avro library decodes. It is compiled to
-machine code, because a packet has some thousand values: about 20 us a packet, where Python takes milliseconds.
+machine code, because a packet has some thousand values: tens of microseconds, where Python takes milliseconds.
 """
 
 from __future__ import annotations

@@ -122,7 +122,9 @@ class SideCopy:
         return partition_file(self.folder, self.version, partition)
 
     def read(self, partition: Partition) -> pa.RecordBatch:
-        """Memory-map a partition's rows; no value is read before it is used.
+        """Memory-map a partition's rows; of its values, only texts are read before they are used.
+
+        What has no structure, numbers among it, is believed: `verify` compares it with the copy.
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,13 +120,17 @@ class Crossmatcher:
         self._states = tuple(folder_state(target.copy.path) for target in self.targets)
         self._closed = False
         self._is_shared = isinstance(scheduler, Scheduler)
-        self._is_here = workers == 0
         if not isinstance(scheduler, Scheduler):
             self._scheduler = Scheduler(client, scheduler, workers)
         elif client is None and workers is None:
             self._scheduler = scheduler
         else:
             raise UsageError("give only one of a Dask client, a scheduler and a number of workers")
+        self._leave: Callable[[], object] | None = None
+        if workers == 0:
+            CACHE.enter()
+            # Also where nobody closes it.
+            self._leave = weakref.finalize(self, CACHE.leave)
 
     def __repr__(self) -> str:
         told = ", ".join(f"{target.name} within {target.rule.radius_arcsec:g} arcsec" for target in self.targets)
@@ -270,13 +275,13 @@ class Crossmatcher:
     def close(self) -> None:
         """Close the cluster and the client that were started here; those that were given stay open.
 
-        What threads of this process have kept is given up, unless they are shared.
+        What threads of this process have kept is given up with the last crossmatcher of theirs.
         """
         self._closed = True
         if not self._is_shared:
             self._scheduler.close()
-        if self._is_here:
-            CACHE.clear()
+        if self._leave is not None:
+            self._leave()
 
     def __enter__(self) -> Self:
         return self

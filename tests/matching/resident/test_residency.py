@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -77,6 +78,17 @@ def test_what_was_met_is_not_opened_again(copy, positions, answer):
         matcher.match(positions[0][:1], positions[1][:1])
         assert matcher.cache_counts().hits - second.hits <= 4
     # Threads of a process give up what they kept when nobody uses them any more.
+    assert work.CACHE.bytes == 0
+
+
+def test_what_one_keeps_another_does_not_give_up(copy, positions, answer):
+    with open_matcher(copy) as matcher:
+        matcher.match(*positions)
+        with open_matcher(copy) as other:
+            other.match(positions[0][:1], positions[1][:1])
+        other.close()
+        assert_equal(matcher.match(*positions)["patch"], answer)
+        assert matcher.cache_counts().misses == len(copy.partitions)
     assert work.CACHE.bytes == 0
 
 
@@ -159,7 +171,7 @@ def test_a_file_that_is_exchanged_by_itself(copy, positions):
 
 
 class TestSideCopies:
-    """They are used where they hold what is asked for; whatever becomes of them, the answer is the same."""
+    """They are used where they hold what is asked for; where they cannot be read, the answer is the same."""
 
     def test_rows_are_taken_from_it(self, copy, positions, answer):
         side = build_side_copy(copy)
@@ -182,6 +194,19 @@ class TestSideCopies:
         with open_matcher(copy) as matcher:
             assert_equal(matcher.match(*positions)["patch"], answer)
             assert matcher.cache_counts().bytes != side.bytes
+
+    def test_wrong_offsets_of_texts_do_not_end_the_process(self, patch, positions, tmp_path):
+        names = pa.array([f"star {number}" for number in range(len(patch))])
+        copy = make_copy(patch.append_column("name", names), tmp_path / "named", margin_arcsec=30.0)
+        side = build_side_copy(copy)
+        with open_matcher(copy) as matcher:
+            before = matcher.match(*positions)["patch"]
+            for partition in copy.partitions:
+                path, text = side.path(partition), side.read(partition)["name"]
+                data, offsets = bytearray(path.read_bytes()), text.buffers()[1].to_pybytes()
+                data[data.find(offsets) + 4 * (len(text) // 2) + 3] ^= 0x3F
+                path.write_bytes(data)
+            assert_equal(matcher.match(*positions)["patch"], before)
 
     def test_it_is_taken_up_with_the_next_opening(self, copy, positions, answer):
         with open_matcher(copy) as first, open_matcher(copy) as second:
