@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,8 +136,6 @@ def test_wrong_settings_are_told(here, monkeypatch, settings, reason):
 
 
 def test_a_damaged_partition_is_a_failure(here, made, monkeypatch, tmp_path):
-    import shutil
-
     shutil.copytree(made.copy, tmp_path / "bad")
     monkeypatch.setenv("XMATCH_HATS_STAR_CATALOG", str(tmp_path / "bad"))
     for path in (tmp_path / "bad").rglob("Npix=*.parquet"):
@@ -152,9 +151,14 @@ def test_a_log_that_cannot_be_written_is_no_failure_more(here, monkeypatch):
 
 
 def shell(line: str, **settings: str) -> subprocess.CompletedProcess:
-    """Run a line in a shell; the network of the process is none where the system lets it be."""
+    """Run a line in a shell, without any network where the system allows to take it away."""
     there = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])} | settings
-    line = line.replace("findgsc", f"{sys.executable} -m xmatch_hats.cli.findgsc", 1)
+    alone = ["unshare", "--map-root-user", "--net"]
+    has_none = (
+        shutil.which(alone[0]) and subprocess.run([*alone, "true"], capture_output=True, check=False).returncode == 0
+    )
+    program = [*(alone if has_none else []), sys.executable, "-m", "xmatch_hats.cli.findgsc"]
+    line = line.replace("findgsc", " ".join(program), 1)
     return subprocess.run(line, shell=True, env=there, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -171,6 +171,7 @@ class TestFiles:
             ({"CTYPE1": "X", "CTYPE2": "Y"}, "has no celestial WCS"),
             ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, "not in right ascension and declination at J2000"),
             ({"RADESYS": "FK4", "EQUINOX": 1950.0}, "RA, FK4 1950, not in"),
+            ({"CRVAL2": 120.0}, r"t-1.fits: no HDU of it tells .* lies: its WCS cannot be read: No valid solution"),
             ({"CD1_1": 1e-4, "CD1_2": 1e-4, "CD2_1": 1e-4, "CD2_2": 1e-4}, "no area on the sky"),
         ],
     )

@@ -125,6 +125,7 @@ def read_images(path: Path, kind: Kind | None = None) -> tuple[list[Image], list
 
     images: list[Image] = []
     left_out: list[str] = []
+    reason = ""
     try:
         with _silent(), fits.open(path) as hdus:
             first = 0 if hdus[0].header.get("NAXIS", 0) >= 2 and hdus[0].is_image else 1
@@ -135,16 +136,15 @@ def read_images(path: Path, kind: Kind | None = None) -> tuple[list[Image], list
                 try:
                     images.append(Image(path, number, number - first, _footprint(hdu, hdus, place)))
                 except ImageError as error:
+                    reason = reason or f": {error.message}"
                     left_out.append(str(error))
     except FileNotFoundError:
         raise ImageError("there is no such file", place=path) from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
-        raise ImageError(f"cannot be read as FITS: {reason}", place=path) from error
+        told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"cannot be read as FITS: {told.splitlines()[0].partition('. ')[0]}", place=path) from error
     if not images:
-        raise ImageError(
-            f"no HDU of it tells where on the sky it lies{f': {left_out[0]}' if left_out else ''}", place=path
-        )
+        raise ImageError(f"no HDU of it tells where on the sky it lies{reason}", place=path)
     if kind == "tile" and len(images) > 1:
         left_out += [f"{path}[{image.hdu}]: not the first image of a tile" for image in images[1:]]
     if kind == "tile" or (kind is None and len(images) == 1) or (len(images) == 1 and _is_numbered_ccd(path)):
@@ -168,7 +168,8 @@ def _footprint(hdu: Any, hdus: Any, place: str) -> Footprint:
         wcs = wcs if wcs.naxis == 2 else wcs.celestial
         wcs.wcs.set()
     except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        # Of what wcslib says, the last line is for people.
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].rstrip(".")
         raise ImageError(f"its WCS cannot be read: {reason}", place=place) from error
     _check_frame(wcs, place)
     return Footprint(wcs, int(hdu.shape[-1]), int(hdu.shape[-2]), place)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -158,12 +159,16 @@ class _Patches:
 
     circles: tuple[Cone, ...]
 
-    @property
+    @cached_property
+    def whole(self) -> Cone:
+        return around(list(self.circles))
+
+    @cached_property
     def bounds(self) -> Bounds:
-        return around(list(self.circles)).bounds
+        return self.whole.bounds
 
     def contains(self, ra: Floats, dec: Floats) -> NDArray[np.bool_]:
-        inside = around(list(self.circles)).contains(ra, dec)
+        inside = self.whole.contains(ra, dec)
         near = np.flatnonzero(inside)
         hit = np.zeros(len(near), dtype=bool)
         for circle in self.circles:
