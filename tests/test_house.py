@@ -20,7 +20,7 @@ FLOORS = [
     {"matching"},
     {"alerts", "store"},
     {"plots"},
-    {"step", "bulk"},
+    {"step", "bulk", "images"},
     {"demo", "doctor"},
     {"cli"},
 ]

@@ -2,7 +2,8 @@
 
 The root is ``XMATCH_HATS_CATALOGS``, else ``catalogs_root`` of the configuration file, else
 ``~/.local/share/xmatch-hats``. The configuration file is ``XMATCH_HATS_CONFIG``, else
-``~/.config/xmatch-hats/config.toml``; a table ``[catalogs]`` in it adds homes: ``name = "path"``.
+``~/.config/xmatch-hats/config.toml``; a table ``[catalogs]`` in it adds homes: ``name = "path"``, and
+``[findgsc]`` is for the program ``xmatch-hats-findgsc``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Config:
     """Copies kept elsewhere, by name."""
     source: str = "defaults"
     """What `catalogs_root` was taken from, for messages."""
+    findgsc: dict[str, Any] = field(default_factory=dict)
+    """Settings of the program that prints star catalogues, as they stand in the file."""
 
 
 def config_path() -> Path:
@@ -52,15 +55,18 @@ def load_config() -> Config:
     homes = values.get("catalogs", {})
     if not isinstance(homes, dict) or not all(isinstance(home, str) for home in homes.values()):
         raise ConfigError("[catalogs] must map names to paths", place=path, hint='write name = "/path/to/copy"')
+    findgsc = values.get("findgsc", {})
+    if not isinstance(findgsc, dict):
+        raise ConfigError("[findgsc] must be a table", place=path)
     root = values.get("catalogs_root")
     if root is not None and not isinstance(root, str):
         raise ConfigError("catalogs_root must be a string", place=path, value=root)
     resolved = {name: _expand(home, path.parent) for name, home in homes.items()}
     if given := os.environ.get(CATALOGS_ENV):
-        return Config(Path(given).expanduser().absolute(), resolved, CATALOGS_ENV)
+        return Config(Path(given).expanduser().absolute(), resolved, CATALOGS_ENV, findgsc)
     if root:
-        return Config(_expand(root, path.parent), resolved, str(path))
-    return Config(Path("~/.local/share/xmatch-hats").expanduser(), resolved)
+        return Config(_expand(root, path.parent), resolved, str(path), findgsc)
+    return Config(Path("~/.local/share/xmatch-hats").expanduser(), resolved, findgsc=findgsc)
 
 
 def _expand(value: str, base: Path) -> Path:

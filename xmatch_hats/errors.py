@@ -16,6 +16,7 @@ __all__ = [
     "ConfigError",
     "CoverageError",
     "DefinitionError",
+    "ImageError",
     "OutputError",
     "PacketError",
     "PartitionReadError",
@@ -92,6 +93,10 @@ class ConfigError(XmatchError):
 
 class TableError(XmatchError):
     """A table that cannot be read, written, or lacks what is asked of it."""
+
+
+class ImageError(XmatchError):
+    """An image that cannot be read, or that does not tell where on the sky it lies."""
 
 
 class DefinitionError(XmatchError):

@@ -112,7 +112,7 @@ class TestWhichDefinition:
             (["designation", "ra", "dec", "w1mpro", "VarType"], "allwise"),
             (["AllWISE", "ra", "dec"], None),
             (["designation", "RAJ2000", "DEJ2000"], None),
-            (["solution_id", "designation", "source_id", "ra", "dec"], None),
+            (["solution_id", "designation", "source_id", "ra", "dec"], "gaia_dr3"),
             (["ra", "dec"], None),
             ([], None),
         ],
@@ -122,7 +122,7 @@ class TestWhichDefinition:
         assert (found.name if found else None) == expected
 
     def test_listed(self):
-        assert list_definitions() == ["allwise", "gcvs"]
+        assert list_definitions() == ["allwise", "gaia_dr3", "gcvs"]
         assert load_definition("gcvs").id_column is None
 
 
@@ -331,7 +331,7 @@ class TestOwn:
             self.load(tmp_path, text)
 
     def test_what_is_not_there(self, tmp_path):
-        with pytest.raises(DefinitionError, match=r"no definition is named 'twomass'.*allwise, gcvs"):
+        with pytest.raises(DefinitionError, match=r"no definition is named 'twomass'.*allwise, gaia_dr3, gcvs"):
             load_definition("twomass")
         with pytest.raises(DefinitionError, match="does not exist"):
             load_definition(tmp_path / "none.toml")

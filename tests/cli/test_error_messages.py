@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.error_table import PAGE, Row, page_of, read_rows
+from tests.images.skies import header, write_tile
 from xmatch_hats.cli.app import app, run
 from xmatch_hats.step.settings import settings_reference
 
@@ -35,6 +36,7 @@ def folder(made, plain_copy, tmp_path_factory) -> Path:
         (folder / name).write_text(text)
     with tarfile.open(folder / "alerts.tar", "w") as archive:
         archive.add(folder / "packets" / "a.avro", "a.avro")
+    write_tile(folder / "image-51.fits", header(0.02, -0.03, crpix=(250.0, 200.0)), (500, 400))
     shutil.copytree(made.copy, folder / "sky")
     shutil.copytree(made.copy, folder / "damaged")
     (folder / "damaged" / "xmatch_hats.json").write_text("{")

@@ -13,20 +13,29 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from xmatch_hats.catalogs import _canonical, _definition_file
+from xmatch_hats.catalogs._definition_parts import STRICT, Bulk, Place, StarPreset
 from xmatch_hats.catalogs.checks import SelfCheck
 from xmatch_hats.catalogs.layout import RESERVED
 from xmatch_hats.display import as_html
 from xmatch_hats.errors import DefinitionError
 from xmatch_hats.tables.metadata import make_field
 
-__all__ = ["Bulk", "Column", "Definition", "Place", "TypeName", "definition_for", "list_definitions", "load_definition"]
+__all__ = [
+    "Bulk",
+    "Column",
+    "Definition",
+    "Place",
+    "StarPreset",
+    "TypeName",
+    "definition_for",
+    "list_definitions",
+    "load_definition",
+]
 
 logger = logging.getLogger(__name__)
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
 
 TypeName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "string"
@@ -37,7 +46,7 @@ _ColumnName = Annotated[str, Field(min_length=1)]
 class Column(BaseModel):
     """One column of a catalogue."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: _ColumnName
     """Canonical name: the one that a local copy uses."""
@@ -72,32 +81,10 @@ class Column(BaseModel):
         return make_field(self.name, self.arrow_type, unit=self.unit, ucd=self.ucd, description=self.description)
 
 
-class Place(BaseModel):
-    """A public place of a catalogue."""
-
-    model_config = _STRICT
-
-    kind: Literal["hats", "parquet", "bulk", "tap", "other"]
-    url: str
-    note: str = ""
-
-
-class Bulk(BaseModel):
-    """Layout of headerless bulk files: the columns of the definition in their order, between delimiters."""
-
-    model_config = _STRICT
-
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = "|"
-    columns: int
-    """Number of columns; it guards against a definition that is out of step."""
-    pattern: str = ""
-    """Shell pattern of the files' names."""
-
-
 class Definition(BaseModel):
     """A catalogue: its names, columns, defaults, rules and self-checks."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     title: str = ""
@@ -125,6 +112,7 @@ class Definition(BaseModel):
     radius_arcsec: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     places: tuple[Place, ...] = ()
     bulk: Bulk | None = None
+    star_catalog: StarPreset | None = None
     self_checks: tuple[SelfCheck, ...] = ()
     columns: tuple[Column, ...]
 
@@ -148,6 +136,7 @@ class Definition(BaseModel):
             "label_column": [self.label_column],
             "default_columns": self.default_columns,
             "xmatch_columns": self.xmatch_columns,
+            "star_catalog.magnitudes": self.star_catalog.columns if self.star_catalog else (),
             "columns.error": [column.error for column in self.columns],
         }
         named |= {f"self_checks.{check.name}": check.used for check in self.self_checks}

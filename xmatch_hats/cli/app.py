@@ -26,6 +26,7 @@ from xmatch_hats.cli.doctor import doctor
 from xmatch_hats.cli.match import match
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.run import run as run_step
+from xmatch_hats.cli.star_cat import star_cat
 from xmatch_hats.errors import XmatchError
 
 PACKAGE = "xmatch_hats"
@@ -60,6 +61,7 @@ app.command()(alerts)
 app.command(cls=NumericArgs)(match)
 app.command(cls=NumericArgs)(cone)
 app.command(cls=NumericArgs)(box)
+app.command("star-cat", cls=NumericArgs)(star_cat)
 app.command("run")(run_step)
 app.add_typer(catalog, name="catalog")
 app.add_typer(bulk, name="bulk")

@@ -23,10 +23,10 @@ from xmatch_hats.matching.crossmatcher import (
     Crossmatcher,
     check_engine,
     finish,
-    match_sides,
     open_side,
 )
 from xmatch_hats.matching.forms import Form, form_of, is_lsdb, is_table, to_arrow
+from xmatch_hats.matching.lsdb_engine import match_sides
 from xmatch_hats.matching.plain import PlainSide
 from xmatch_hats.matching.progress import progress_bar
 from xmatch_hats.matching.result import MatchResult

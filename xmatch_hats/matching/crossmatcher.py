@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,11 +17,11 @@ from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.display import as_html
 from xmatch_hats.errors import PartitionReadError, UsageError
 from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_positions
+from xmatch_hats.matching.lsdb_engine import LsdbEngine
 from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.matching.resident.side import ResidentEngine, ResidentSide
 from xmatch_hats.matching.resident.work import CACHE
 from xmatch_hats.matching.result import MatchResult
-from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.states import folder_state, state_reads
 from xmatch_hats.matching.status import MatchStatus
@@ -292,25 +291,6 @@ class Crossmatcher:
         self.close()
 
 
-@dataclass(frozen=True)
-class LsdbEngine:
-    """Matches batches by LSDB: one task graph a batch."""
-
-    sides: list[tuple[LsdbSide, MatchRule]]
-    scheduler: Scheduler
-
-    def match(self, positions: Positions) -> list[Found]:
-        """Match positions with every catalogue, in their order."""
-        return match_sides(self.sides, positions, self.scheduler)
-
-    def warm(self) -> None:
-        """Nothing: LSDB has workers import what they need with their first tasks."""
-
-    def cache_counts(self) -> CacheCounts:
-        """Nothing stays open between batches."""
-        return CacheCounts()
-
-
 def check_engine(engine: str) -> None:
     """Refuse an engine that there is not.
 
@@ -320,32 +300,6 @@ def check_engine(engine: str) -> None:
     """
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}", hint=f"choose from {', '.join(ENGINES)}", value=engine)
-
-
-def match_sides(sides: Sequence[tuple[LsdbSide, MatchRule]], positions: Positions, scheduler: Scheduler) -> list[Found]:
-    """Match positions with several right sides in one task graph, so that none waits for another.
-
-    Parameters
-    ----------
-    sides : sequence of LsdbSide and MatchRule
-    positions : Positions
-    scheduler : Scheduler
-        Where to compute.
-
-    Returns
-    -------
-    list of Found
-        One for each side.
-    """
-    plans = [side.plan(positions, rule) for side, rule in sides]
-    graph: dict[Hashable, Any] = {}
-    for plan in plans:
-        graph |= plan.graph
-    frames = iter(scheduler.run(graph, [key for plan in plans for key in plan.keys]))
-    return [
-        side.answer.collect([next(frames) for _ in plan.keys], rule)
-        for (side, rule), plan in zip(sides, plans, strict=True)
-    ]
 
 
 def finish(

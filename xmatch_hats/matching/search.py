@@ -37,6 +37,7 @@ __all__ = [
     "cone_rows",
     "is_covered",
     "partition_bounds",
+    "region_rows",
 ]
 
 Floats = NDArray[np.float64]
@@ -229,6 +230,18 @@ def box_rows(copy: LocalCopy, box: Box, columns: Sequence[str] | None = None) ->
     rows = _search(copy, box, asked)
     order = np.argsort(rows[HEALPIX_COLUMN].to_numpy(), kind="stable")
     return rows.select(asked).take(pa.array(order))
+
+
+def region_rows(copy: LocalCopy, region: Region, columns: Sequence[str]) -> pa.Table:
+    """Rows of any region, in the order of the copy; errors are those of `cone_rows`.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns asked for.
+    """
+    asked = copy.column_names(columns)
+    return _search(copy, region, asked).select(asked)
 
 
 def is_covered(copy: LocalCopy, region: Cone | Box) -> bool:

@@ -1,0 +1,1 @@
+"""Images of the sky: where they lie, and what a catalogue has there."""
