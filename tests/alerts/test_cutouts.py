@@ -68,7 +68,7 @@ def test_none(held):
     [
         (b"nonsense", "its image is neither JPEG nor FITS"),
         (as_fits(GRADIENT)[:500], "its image cannot be unpacked"),
-        (gzip.compress(b"nonsense"), "its image is neither JPEG nor FITS"),
+        (gzip.compress(b"nonsense", mtime=0), "its image is neither JPEG nor FITS"),
         (as_fits(None), "its FITS file holds no image"),
         (as_fits(np.zeros((2, 3, 4))), "its FITS file holds no image"),
         (as_jpeg(GRADIENT)[:100], "its JPEG image is damaged"),
