@@ -73,7 +73,6 @@ def build(bench: Bench) -> None:
 def run_apart(bench: Bench, case: str) -> bool:
     """Run one case in a process of its own, which leaves nothing behind; whether it went well."""
     print(f"{case} ({bench.size.name})", flush=True)
-    results.place(bench, case).unlink(missing_ok=True)
     words = [sys.executable, "-m", "benchmarks", case, "--inside", *(["--full"] if bench.full else [])]
     if bench.most_rounds is not None:
         words += ["--rounds", str(bench.most_rounds)]

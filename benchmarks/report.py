@@ -111,8 +111,8 @@ def _case(size: str, result: Mapping[str, Any]) -> Iterator[str]:
     )
     told = " ".join([*result["facts"], answers]).strip()
     yield (
-        f"{told} Measured {result['when']} UTC at {result['commit']}, in {result['took_seconds']} s; the load of the "
-        f"machine before it was {result['load_before']}."
+        f"{told} Measured {result['when'][:16]} UTC at {result['commit']}, in {result['took_seconds']} s; the load of "
+        f"the machine before it was {result['load_before']}."
     )
     if (FOLDER / "profiles" / f"{result['case']}.{size}.txt").is_file():
         yield f"Profile: [profiles/{result['case']}.{size}.txt](profiles/{result['case']}.{size}.txt)."
