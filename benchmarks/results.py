@@ -31,6 +31,7 @@ def save(bench: Bench, case: str, result: CaseResult, seconds: float, load: floa
         "commit": commit(),
         "took_seconds": round(seconds),
         "load_before": round(load, 2),
+        "machine": machine(),
     }
     path = place(bench, case)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +58,8 @@ def gather(bench: Bench) -> None:
         case = result["case"]
         if case in of_size and result["when"] <= of_size[case]["when"]:
             continue
-        of_size[case] = result
+        of_size[case] = result if "machine" in result else result | {"machine": machine()}
         _keep_profile(FOLDER / "profiles" / f"{case}.{bench.size.name}.txt", result["title"], profile)
-    kept["machine"] = machine()
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -72,14 +72,20 @@ def _keep_profile(path: Path, title: str, profile: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def read() -> dict[str, Any]:
-    """All results that are kept, of both sizes."""
+def read() -> dict[str, dict[str, Any]]:
+    """All results that are kept, by size and case, each with the machine that it was measured on."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    return {name: kept[name] for name in ("machine", "tenth", "full") if kept.get(name)}
+    # Files were written that had one machine for all cases.
+    former = {"machine": kept["machine"]} if "machine" in kept else {}
+    return {
+        size: {case: result | former | result for case, result in kept[size].items()}
+        for size in ("tenth", "full")
+        if kept.get(size)
+    }
 
 
 def machine() -> dict[str, Any]:
-    """What all of this ran on."""
+    """What this process runs on, and with."""
     versions = {}
     for name in PACKAGES:
         try:

@@ -68,7 +68,20 @@ def test_the_newer_result_wins_with_its_profile(folder: Path) -> None:
     assert (folder / "profiles" / "one.full.txt").read_text() == "the case one\n\nwhere the time went\n"
 
 
+def test_each_case_keeps_the_machine_that_it_was_measured_on(folder: Path) -> None:
+    keep(folder, full={"one": found("one", OLD), "bulk": found("bulk", OLD)}, tenth={"one": found("one", OLD)})
+    cached(Bench(True), **found("bulk", NEW, profile="", machine={"cores": 2}))
+    results.gather(Bench(True))
+    kept = json.loads((folder / "results.json").read_text())
+    assert list(kept) == ["tenth", "full"]
+    assert {case: result["machine"] for case, result in kept["full"].items()} == {
+        "one": {"cores": 64},
+        "bulk": {"cores": 2},
+    }
+    assert kept["tenth"]["one"]["machine"] == {"cores": 64}
+
+
 def test_the_first_result_of_all_is_kept(folder: Path) -> None:
     results.save(Bench(False), "one", CaseResult("one alert"), 1.0, 0.5)
     results.gather(Bench(False))
-    assert list(results.read()["tenth"]) == ["one"]
+    assert results.read()["tenth"]["one"]["machine"] == results.machine()
