@@ -18,9 +18,14 @@ HEAD = """# Benchmarks
 one case. The skies are made from a seed and kept under `~/.cache/xmatch-hats/bench`; building them is not timed.
 
 Within a case all ways run in turn, round by round, on the same input (A B A B ...), after warm-ups; what is given are
-medians, and the lowest and highest. A ratio is that of medians. All answers are compared, the set of left rows and
-their separations; a case whose answers differ is wrong, whatever its times. Memory is the peak of the process and all
-of its children in one further run: on a cluster that ways share, it holds what the others have left there.
+medians, and the lowest and highest. A ratio is that of medians. Memory is the peak of the process and all of its
+children in one further run: on a cluster that ways share, it holds what the others have left there.
+
+Answers are compared outside of the clock, those of each timed round: the set of left rows, each once, and their
+separations; of packets the number, the object that was matched and its separation. Which of two equally near sources
+was taken is not compared, nor are other columns. Of what is timed more often than its peer is in a round, the peer
+answers the rest once more in one batch. How many were compared stands with each case, and of which part where it is
+not all; a case whose answers differ is wrong, whatever its times.
 """
 
 
@@ -120,10 +125,11 @@ def _case(size: str, result: Mapping[str, Any], shared: Mapping[str, str]) -> It
             ratio = f"{_number(way['median'] / first)} x"
             yield f"| {name} | {_time(way['median'])} | {span} | {ratio} | {memory} | {way['note']} |"
     yield ""
+    what = result.get("compared_what", "matches")
     answers = (
         "**The answers differ**: " + "; ".join(result["differences"]) + "."
         if result["differences"]
-        else f"All answers were the same ({result['compared']:,} matches compared)." * (result["compared"] > 0)
+        else f"All answers were the same (compared were {result['compared']:,} {what})." * (result["compared"] > 0)
     )
     told = " ".join([*result["facts"], answers]).strip()
     own = ", ".join(words for name, words in _told(result["machine"]).items() if name not in shared)
