@@ -152,19 +152,21 @@ def _curves(ways: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _missed(size: str, goals: list[Goal]) -> Iterator[str]:
-    """What stands in the way, of each case that missed a line."""
+    """What stands in the way, of each case that missed a line, and the head of its profile."""
     shown = set()
     for goal in goals:
         path = FOLDER / "profiles" / f"{goal.case}.{size}.txt"
-        if goal.case in shown or not path.is_file():
+        profile = path.read_text().splitlines()[:PROFILE_LINES] if path.is_file() else []
+        obstacle = goal.obstacle if size == "full" else ""
+        if goal.case in shown or not (profile or obstacle):
             continue
         shown.add(goal.case)
         yield f"### Not reached: {goal.title}"
         yield ""
-        yield "```"
-        yield from path.read_text().splitlines()[:PROFILE_LINES]
-        yield "```"
-        yield ""
+        if obstacle:
+            yield from (obstacle, "")
+        if profile:
+            yield from ("```", *profile, "```", "")
 
 
 def _charts(size: str) -> Iterator[str]:
