@@ -13,7 +13,9 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 from benchmarks import cases, results, skies
 from benchmarks.case import Bench, CaseResult
@@ -21,20 +23,17 @@ from benchmarks.case import Bench, CaseResult
 CASE_SECONDS = {False: 600, True: 1800}
 
 
-def main() -> int:
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmarks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(cases.NAMES)}; all by default")
-    parser.add_argument("--full", action="store_true", help="20 million rows instead of a tenth of it")
-    parser.add_argument("--resume", action="store_true", help="leave out what was measured at the same commit")
-    parser.add_argument("--build", action="store_true", help="only build the skies")
-    parser.add_argument("--report", action="store_true", help="only write the report anew")
-    parser.add_argument("--rounds", type=int, help="time no more rounds than this, for a quick look")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = _options(words)
     bench = Bench(options.full, options.rounds)
-    if unknown := set(options.cases) - set(cases.NAMES):
-        parser.error(f"there is no case {', '.join(sorted(unknown))}")
     if options.inside:
         return run_inside(bench, options.cases[0])
     if options.report:
@@ -57,6 +56,29 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(cases.NAMES)}; all by default")
+    parser.add_argument("--full", action="store_true", help="20 million rows instead of a tenth of it")
+    parser.add_argument("--resume", action="store_true", help="leave out what was measured at the same commit")
+    parser.add_argument("--build", action="store_true", help="only build the skies")
+    parser.add_argument("--report", action="store_true", help="only write the report anew")
+    parser.add_argument("--rounds", type=_rounds, metavar="N", help="time no more rounds than this, for a quick look")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    if unknown := set(options.cases) - set(cases.NAMES):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; the cases are {', '.join(cases.NAMES)}")
+    if options.inside and len(options.cases) != 1:
+        parser.error("--inside runs one case in this process: name one")
+    return options
+
+
+def _rounds(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of rounds: give 1 or more")
+    return int(word)
+
+
 def build(bench: Bench) -> None:
     """Make all skies and packets that are not there yet; a first run takes much longer for it."""
     from benchmarks.cases import curves, packets, tables
@@ -73,7 +95,6 @@ def build(bench: Bench) -> None:
 def run_apart(bench: Bench, case: str) -> bool:
     """Run one case in a process of its own, which leaves nothing behind; whether it went well."""
     print(f"{case} ({bench.size.name})", flush=True)
-    results.place(bench, case).unlink(missing_ok=True)
     words = [sys.executable, "-m", "benchmarks", case, "--inside", *(["--full"] if bench.full else [])]
     if bench.most_rounds is not None:
         words += ["--rounds", str(bench.most_rounds)]

@@ -50,7 +50,9 @@ class CaseResult:
     differences: list[str] = field(default_factory=list)
     """How answers differed; a case with any is wrong, whatever its times."""
     compared: int = 0
-    """Pairs that were compared."""
+    """How many were compared."""
+    compared_what: str = "matches"
+    """What they are, and of which part of the runs where it is not all."""
     facts: list[str] = field(default_factory=list)
     """Sentences for the reader."""
     profile: str = ""

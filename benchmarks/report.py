@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks import cases, scale
@@ -18,31 +18,52 @@ HEAD = """# Benchmarks
 one case. The skies are made from a seed and kept under `~/.cache/xmatch-hats/bench`; building them is not timed.
 
 Within a case all ways run in turn, round by round, on the same input (A B A B ...), after warm-ups; what is given are
-medians, and the lowest and highest. A ratio is that of medians. All answers are compared, the set of left rows and
-their separations; a case whose answers differ is wrong, whatever its times. Memory is the peak of the process and all
-of its children in one further run: on a cluster that ways share, it holds what the others have left there.
+medians, and the lowest and highest. A ratio is that of medians. Memory is the peak of the process and all of its
+children in one further run: on a cluster that ways share, it holds what the others have left there.
+
+Answers are compared outside of the clock, those of each timed round: the set of left rows, each once, and their
+separations; of packets the number, the object that was matched and its separation. Which of two equally near sources
+was taken is not compared, nor are other columns. Of what is timed more often than its peer is in a round, the peer
+answers the rest once more in one batch. How many were compared stands with each case, and of which part where it is
+not all; a case whose answers differ is wrong, whatever its times.
 """
 
 
-def write(kept: Mapping[str, Any]) -> None:
-    """Write the report."""
-    lines = [HEAD, *_machine(kept["machine"])]
+def write(kept: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the report of results by size and case."""
+    lines = [HEAD]
+    machines = [result["machine"] for found in kept.values() for result in found.values()]
+    shared = _shared(machines)
+    if shared:
+        others = "" if all(machine == machines[0] for machine in machines) else "; what differed is told at each case"
+        lines += [f"Measured on {', '.join(shared.values())}{others}.", ""]
     for size, words in SIZES.items():
         if size in kept:
-            lines += _size(size, words, kept[size])
+            lines += _size(size, words, kept[size], shared)
     (FOLDER / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def _machine(machine: Mapping[str, Any]) -> list[str]:
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    return [
-        f"Measured on {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}; {versions}; STILTS {machine['stilts']}.",
-        "",
-    ]
+def _told(machine: Mapping[str, Any]) -> dict[str, str]:
+    """Words for each thing of a machine that may differ from another's."""
+    return {
+        "machine": f"{machine['cores']} cores ({machine['processor']})",
+        "memory": f"{machine['memory_gib']} GiB",
+        "system": machine["system"],
+        "python": f"Python {machine['python']}",
+        **{name: f"{name} {number}" for name, number in machine["versions"].items()},
+        "stilts": f"STILTS {machine['stilts']}",
+    }
 
 
-def _size(size: str, words: str, found: Mapping[str, Any]) -> Iterator[str]:
+def _shared(machines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What all cases were measured on and with; empty where there are none."""
+    told = [_told(machine) for machine in machines]
+    return {
+        name: words for name, words in (told[0] if told else {}).items() if all(one.get(name) == words for one in told)
+    }
+
+
+def _size(size: str, words: str, found: Mapping[str, Any], shared: Mapping[str, str]) -> Iterator[str]:
     yield f"## At {words}"
     yield ""
     # A table of nothing but question marks tells nothing.
@@ -65,7 +86,7 @@ def _size(size: str, words: str, found: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     for name in cases.NAMES:
         if name in found:
-            yield from _case(size, found[name])
+            yield from _case(size, found[name], shared)
     yield from _missed(size, missed)
     yield from _charts(size)
 
@@ -87,7 +108,7 @@ def _seen(goal: Goal, figures: Mapping[str, float]) -> str:
     return ", ".join(texts)
 
 
-def _case(size: str, result: Mapping[str, Any]) -> Iterator[str]:
+def _case(size: str, result: Mapping[str, Any], shared: Mapping[str, str]) -> Iterator[str]:
     yield f"### {result['title']}"
     yield ""
     if result["case"] == "curves":
@@ -104,15 +125,17 @@ def _case(size: str, result: Mapping[str, Any]) -> Iterator[str]:
             ratio = f"{_number(way['median'] / first)} x"
             yield f"| {name} | {_time(way['median'])} | {span} | {ratio} | {memory} | {way['note']} |"
     yield ""
+    what = result.get("compared_what", "matches")
     answers = (
         "**The answers differ**: " + "; ".join(result["differences"]) + "."
         if result["differences"]
-        else f"All answers were the same ({result['compared']:,} matches compared)." * (result["compared"] > 0)
+        else f"All answers were the same (compared were {result['compared']:,} {what})." * (result["compared"] > 0)
     )
     told = " ".join([*result["facts"], answers]).strip()
+    own = ", ".join(words for name, words in _told(result["machine"]).items() if name not in shared)
     yield (
-        f"{told} Measured {result['when']} UTC at {result['commit']}, in {result['took_seconds']} s; the load of the "
-        f"machine before it was {result['load_before']}."
+        f"{told} Measured {result['when'][:16]} UTC at {result['commit']}{own and f' on {own}'}, in "
+        f"{result['took_seconds']} s; the load of the machine before it was {result['load_before']}."
     )
     if (FOLDER / "profiles" / f"{result['case']}.{size}.txt").is_file():
         yield f"Profile: [profiles/{result['case']}.{size}.txt](profiles/{result['case']}.{size}.txt)."
@@ -129,19 +152,21 @@ def _curves(ways: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _missed(size: str, goals: list[Goal]) -> Iterator[str]:
-    """What stands in the way, of each case that missed a line."""
+    """What stands in the way, of each case that missed a line, and the head of its profile."""
     shown = set()
     for goal in goals:
         path = FOLDER / "profiles" / f"{goal.case}.{size}.txt"
-        if goal.case in shown or not path.is_file():
+        profile = path.read_text().splitlines()[:PROFILE_LINES] if path.is_file() else []
+        obstacle = goal.obstacle if size == "full" else ""
+        if goal.case in shown or not (profile or obstacle):
             continue
         shown.add(goal.case)
         yield f"### Not reached: {goal.title}"
         yield ""
-        yield "```"
-        yield from path.read_text().splitlines()[:PROFILE_LINES]
-        yield "```"
-        yield ""
+        if obstacle:
+            yield from (obstacle, "")
+        if profile:
+            yield from ("```", *profile, "```", "")
 
 
 def _charts(size: str) -> Iterator[str]:

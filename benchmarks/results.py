@@ -27,10 +27,11 @@ def save(bench: Bench, case: str, result: CaseResult, seconds: float, load: floa
     """Keep what a case found."""
     found = result.to_json() | {
         "case": case,
-        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         "commit": commit(),
         "took_seconds": round(seconds),
         "load_before": round(load, 2),
+        "machine": machine(),
     }
     path = place(bench, case)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,27 +46,46 @@ def place(bench: Bench, case: str) -> Path:
 
 
 def gather(bench: Bench) -> None:
-    """Put the results of all cases of this size into ``results.json``, and their profiles beside it."""
+    """Lay what was measured here over what ``results.json`` has, and profiles beside it; the newer one of a case wins.
+
+    What was measured elsewhere stays: this machine has nothing to say of it.
+    """
     kept = read()
-    kept["machine"] = machine()
-    found = [json.loads(path.read_text()) for path in sorted(place(bench, "x").parent.glob("*.json"))]
-    profiles = FOLDER / "profiles"
-    profiles.mkdir(exist_ok=True)
-    for result in found:
-        if profile := result.pop("profile"):
-            (profiles / f"{result['case']}.{bench.size.name}.txt").write_text(f"{result['title']}\n\n{profile}\n")
-    kept[bench.size.name] = {result["case"]: result for result in found}
+    of_size = kept.setdefault(bench.size.name, {})
+    for path in sorted(place(bench, "x").parent.glob("*.json")):
+        result = json.loads(path.read_text())
+        profile = result.pop("profile", "")
+        case = result["case"]
+        if case in of_size and result["when"] <= of_size[case]["when"]:
+            continue
+        of_size[case] = result if "machine" in result else result | {"machine": machine()}
+        _keep_profile(FOLDER / "profiles" / f"{case}.{bench.size.name}.txt", result["title"], profile)
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def read() -> dict[str, Any]:
-    """All results that are kept, of both sizes."""
+def _keep_profile(path: Path, title: str, profile: str) -> None:
+    """Write a profile; where there is none, no older one may pass for it."""
+    if profile:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{title}\n\n{profile}\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """All results that are kept, by size and case, each with the machine that it was measured on."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    return {name: kept[name] for name in ("machine", "tenth", "full") if name in kept}
+    # Files were written that had one machine for all cases.
+    former = {"machine": kept["machine"]} if "machine" in kept else {}
+    return {
+        size: {case: result | former | result for case, result in kept[size].items()}
+        for size in ("tenth", "full")
+        if kept.get(size)
+    }
 
 
 def machine() -> dict[str, Any]:
-    """What all of this ran on."""
+    """What this process runs on, and with."""
     versions = {}
     for name in PACKAGES:
         try:

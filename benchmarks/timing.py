@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from benchmarks.answers import Answer, difference
 from benchmarks.memory import Watch
 
@@ -23,7 +25,11 @@ class Way:
     answer: Callable[[Any], Answer] | None = None
     """Brings what `run` gave into comparable form; not timed. None where the case itself compares."""
     repeats: int = 1
-    """Runs in a turn, each on an input of its own: more for what is quick."""
+    """Runs in a turn, each on an input of its own: more for what is quick.
+
+    All answers of the first way are compared. A way with fewer repeats than the first runs once more for it, outside
+    the clock, on the other inputs together: they must be batches of coordinates then.
+    """
     tolerance_arcsec: float = 1e-9
     """How well its separations are known."""
 
@@ -99,20 +105,9 @@ def in_turn(
     most = max(way.repeats for way in ways)
     for number in range(-warm_ups, rounds):
         inputs = [make_input((number + warm_ups) * most + repeat) for repeat in range(most)]
-        answers: list[tuple[Way, Answer]] = []
-        for way in ways:
-            for repeat in range(way.repeats):
-                gc.collect()
-                began = time.perf_counter()
-                raw = way.run(inputs[repeat])
-                took = time.perf_counter() - began
-                if number >= 0:
-                    turns.timings[way.name].seconds.append(took)
-                if repeat == 0 and way.answer is not None:
-                    answers.append((way, way.answer(raw)))
-                del raw
+        answers = [(way, _run(turns.timings[way.name], way, inputs, is_timed=number >= 0)) for way in ways]
         if number >= 0:
-            _compare(turns, answers, radius_arcsec)
+            _compare(turns, answers, inputs, radius_arcsec)
         say(f"  round {number}: " + ", ".join(_last(turns.timings[way.name]) for way in ways))
     for way in ways if watched else ():
         with Watch() as watch:
@@ -121,15 +116,47 @@ def in_turn(
     return turns
 
 
-def _compare(turns: Turns, answers: list[tuple[Way, Answer]], radius_arcsec: float) -> None:
-    for way, answer in answers[1:]:
+def _run(timing: Timing, way: Way, inputs: Sequence[Any], *, is_timed: bool) -> list[Answer]:
+    """Run all repeats of a turn; what each answered, brought into form between the clock's times."""
+    answers = []
+    for repeat in range(way.repeats):
+        gc.collect()
+        began = time.perf_counter()
+        raw = way.run(inputs[repeat])
+        took = time.perf_counter() - began
+        if is_timed:
+            timing.seconds.append(took)
+        if way.answer is not None:
+            answers.append(way.answer(raw))
+        del raw
+    return answers
+
+
+def _compare(
+    turns: Turns, answers: Sequence[tuple[Way, list[Answer]]], inputs: Sequence[Any], radius_arcsec: float
+) -> None:
+    """Compare every repeat of the first way with the other ways'."""
+    answers = [(way, given) for way, given in answers if given]
+    for way, given in answers[1:]:
         first, reference = answers[0]
         tolerance = max(way.tolerance_arcsec, first.tolerance_arcsec)
-        wrong = difference(reference, answer, radius_arcsec, tolerance)
-        if wrong and len(turns.differences) < 10:
-            turns.differences.append(f"{way.name} against {first.name}: {wrong}")
-    if answers:
-        turns.compared += len(answers[0][1].left)
+        pairs = list(zip(reference, given, strict=False))
+        if len(given) < len(reference):
+            pairs.append(_rest(way, reference[len(given) :], inputs[len(given) : len(reference)]))
+        for one, other in pairs:
+            wrong = difference(one, other, radius_arcsec, tolerance)
+            if wrong and len(turns.differences) < 10:
+                turns.differences.append(f"{way.name} against {first.name}: {wrong}")
+    if len(answers) > 1:
+        turns.compared += sum(len(answer.left) for answer in answers[0][1])
+
+
+def _rest(way: Way, reference: Sequence[Answer], batches: Sequence[Any]) -> tuple[Answer, Answer]:
+    """Run a slow way once on all batches together that it was not timed on; the reference and what it answered."""
+    assert way.answer is not None
+    together = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    rows = [len(batch[0]) for batch in batches]
+    return Answer.of_batches(reference, rows), way.answer(way.run(together))
 
 
 def _last(timing: Timing) -> str:

@@ -64,7 +64,7 @@ def _beside_lsdb(
     }
     result.facts.append(
         f"{copy.total_rows:,} rows in {len(copy.partitions):,} partitions; {len(columns)} columns; "
-        f"{turns.compared / (rounds * alerts):.0%} of the alerts matched."
+        f"{turns.compared / (rounds * repeats * alerts):.0%} of the alerts matched."
     )
     return result
 

@@ -36,11 +36,12 @@ def cold(bench: Bench) -> CaseResult:
             seconds, answer = _plain(plain, batch, warm_client)
             timings[WARM].seconds.append(seconds)
             with cluster() as client:
-                seconds, _ = _plain(plain, batch, client)
+                seconds, anew = _plain(plain, batch, client)
             timings[COLD].seconds.append(seconds)
-            if wrong := difference(mine, answer, RADIUS_ARCSEC, 1e-9):
-                result.differences.append(wrong)
-            result.compared += len(answer.left)
+            for name, given in ((WARM, answer), (COLD, anew)):
+                if wrong := difference(mine, given, RADIUS_ARCSEC, 1e-9):
+                    result.differences.append(f"{name} against {OURS}: {wrong}")
+            result.compared += len(mine.left)
             print(
                 "  " + ", ".join(f"{name} {timing.seconds[-1]:.3f} s" for name, timing in timings.items()), flush=True
             )

@@ -19,6 +19,8 @@ from benchmarks.answers import Answer
 
 ROW = "row"
 TOLERANCE_ARCSEC = 1e-9
+COMPRESSION_LEVEL = 1
+"""As ours writes. By default it is zstd's level 15, which takes longer for few bytes less."""
 
 
 class PlainLsdb:
@@ -87,7 +89,9 @@ def write_crossmatch(
         suffix_method="overlapping_columns",
         log_changes=False,
     )
-    joined[[*left[1], *right[1], "_dist_arcsec"]].write_catalog(str(out), overwrite=True, progress_bar=False)
+    joined[[*left[1], *right[1], "_dist_arcsec"]].write_catalog(
+        str(out), overwrite=True, progress_bar=False, write_table_kwargs={"compression_level": COMPRESSION_LEVEL}
+    )
 
 
 def match_tables(left: Path, right: Path, out: Path, radius_arcsec: float = 1.0) -> None:
