@@ -10,31 +10,13 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, QTable, Table
 
+from tests.matching.skies import KEYED
 from tests.oracle import brute_force
 from xmatch_hats import crossmatch, open_catalog
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
 RADIUS = 6.0
-DEFINITION = """
-name = "mine"
-title = "Mine"
-description = "Three rows."
-frame = "ICRS"
-epoch = 2000.0
-ra_column = "ra"
-dec_column = "dec"
-id_column = "key"
-label_column = "key"
-default_columns = ["ra", "dec", "key"]
-
-[[groups]]
-columns = [
-  { name = "ra", type = "float64", unit = "deg" },
-  { name = "dec", type = "float64", unit = "deg" },
-  { name = "key", type = "int64" },
-]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +171,7 @@ def test_ties_by_the_recorded_id_whichever_way_a_copy_is_opened(tmp_path):
 
     spots = {"ra": [10.0, 10.0, 20.0], "dec": [5.0, 5.0, 6.0], "key": [7, 3, 1]}
     definition = tmp_path / "mine.toml"
-    definition.write_text(DEFINITION)
+    definition.write_text(KEYED)
     copy = make_copy(pa.table(spots), tmp_path / "mine", definition=definition, coverage="all-sky")
     assert copy.id_column == "key"
     table = pa.table({"ra": [10.0], "dec": [5.0]})

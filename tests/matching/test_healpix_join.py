@@ -10,8 +10,10 @@ import pytest
 from dask.base import tokenize
 from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
 
+from tests.copies import make_copy
+from tests.matching.skies import KEYED
 from tests.oracle import brute_force
-from xmatch_hats import HealpixJoin
+from xmatch_hats import CatalogTarget, Crossmatcher, HealpixJoin
 from xmatch_hats.errors import RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
@@ -127,6 +129,53 @@ def test_ties(join_rows):
     rows = [(*beside, 8), (*here, 9), (*beside, 7), (*here, 5)]
     assert join_rows(HealpixJoin(5.0, 4, id_column="id"), [(*here, 0)], rows)[1].tolist() == [3, 1, 2, 0]
     assert join_rows(HealpixJoin(5.0, 4), [(*here, 0)], rows)[1].tolist() == [1, 3, 0, 2]
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """Pairs of rows at one distance north and south of a spot, their ids in no order, in two copies: one by its id.
+
+    The other has the id that a copy numbers its rows by.
+    """
+    folder, rng = tmp_path_factory.mktemp("twins"), np.random.default_rng(5)
+    order, spots = rng.permutation(80), rng.uniform(10.0, 11.0, 40)
+    dec = np.repeat([2.0**-14, -(2.0**-14)], 40)[order]
+    rows = pa.table({"ra": np.tile(spots, 2)[order], "dec": dec, "key": rng.permutation(80)})
+    definition = folder / "keyed.toml"
+    definition.write_text(KEYED)
+    keyed = make_copy(rows, folder / "keyed", definition=definition, partition_rows=30)
+    return spots, keyed, make_copy(rows, folder / "numbered", partition_rows=30)
+
+
+def twins_joined(spots, right, algorithm):
+    left = lsdb.from_dataframe(pd.DataFrame({"x": spots, "y": 0.0 * spots}), ra_column="x", dec_column="y")
+    return left.crossmatch(right, algorithm=algorithm, suffixes=("", "_r"), suffix_method="overlapping_columns")
+
+
+def test_ties_in_copies_go_as_in_the_engine(twins):
+    spots, *copies = twins
+    assert [copy.id_column for copy in copies] == ["key", "_row"]
+    join = HealpixJoin(1.0)
+    lazy = [twins_joined(spots, lsdb.open_catalog(copy.path, columns="all"), join) for copy in copies]
+    answers = []
+    for copy, joined_lazily in zip(copies, lazy, strict=True):
+        with Crossmatcher([CatalogTarget(copy, radius_arcsec=1.0)], workers=0) as matcher:
+            (result,) = matcher.match(spots, 0.0 * spots).values()
+        answers.append(result.rows["key"].to_numpy()[np.argsort(spots[result.left])])
+        out = joined_lazily.compute(progress_bar=False).sort_values("x")
+        np.testing.assert_array_equal(out["key"].to_numpy(), answers[-1])
+    assert (answers[0] != answers[1]).any()
+
+
+def test_ties_without_the_id_among_the_columns(twins):
+    """They are decided all the same, and do not change what the join knows of the catalogue."""
+    spots, keyed, _ = twins
+    join = HealpixJoin(1.0)
+    whole, bare = (lsdb.open_catalog(keyed.path, columns=columns) for columns in ("all", ["ra", "dec"]))
+    lazy = twins_joined(spots, whole, join)
+    out = twins_joined(spots, bare, join).compute(progress_bar=False)
+    assert out["dec"].tolist() == [-(2.0**-14)] * len(spots)
+    assert (lazy.compute(progress_bar=False)["dec"] > 0).any()
 
 
 def test_refusals(left, right, copy_path):

@@ -11,10 +11,9 @@ import pyarrow as pa
 from astropy import units as u
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs.copy import LocalCopy, guess_id, near_names
-from xmatch_hats.catalogs.manifest import Manifest
+from xmatch_hats.catalogs.copy import LocalCopy, near_names
 from xmatch_hats.errors import RadiusError, TableError, UsageError
-from xmatch_hats.matching.algorithm import check_margin
+from xmatch_hats.matching.algorithm import check_margin, id_of_lsdb
 from xmatch_hats.matching.assemble import Join, Names, added_columns, check_join
 from xmatch_hats.matching.batch import merge_found, sort_positions
 from xmatch_hats.matching.crossmatcher import (
@@ -236,16 +235,7 @@ def _side_of_lsdb(right: lsdb.Catalog, columns: Sequence[str] | None, rule: Matc
     wanted = schema.names if columns is None else _known(columns, schema.names)
     _require_positions(right, "right")
     asked = pa.schema([schema.field(column) for column in wanted])
-    return LsdbSide(right, asked, _id_of_lsdb(right, schema), whole_margin=False)
-
-
-def _id_of_lsdb(catalog: lsdb.Catalog, schema: pa.Schema) -> str | None:
-    """Id column of a catalogue, as the copy that it was opened from recorded it, so that both give one answer."""
-    base = catalog.hc_structure.catalog_base_dir
-    manifest = Manifest.read(Path(str(base)).parent) if base is not None else None
-    if manifest is not None and manifest.id_column in schema.names:
-        return manifest.id_column
-    return guess_id(schema)
+    return LsdbSide(right, asked, id_of_lsdb(right), whole_margin=False)
 
 
 def _require_positions(catalog: lsdb.Catalog, side: str) -> None:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.copy import near_names
 from xmatch_hats.errors import TableError
-from xmatch_hats.matching.algorithm import TieExactCrossmatch, frame_positions, match_frame
+from xmatch_hats.matching.algorithm import TieExactCrossmatch, frame_positions, id_of_lsdb, match_frame
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.sphere import PositionFault, position_faults
 
 if TYPE_CHECKING:
     import lsdb
+    from hats.catalog import TableProperties
     from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
 
 __all__ = ["HealpixJoin"]
@@ -40,8 +41,11 @@ class HealpixJoin(TieExactCrossmatch):
     min_radius_arcsec : float, optional
         Only rows beyond this separation count, where it is above 0.
     id_column : str, optional
-        Column of the right catalogue whose smaller value decides between equal separations. Without it, the smaller
-        right ascension does, then the smaller declination, and of rows on one spot the earlier in the partition.
+        Column of the right catalogue whose smaller value decides between equal separations. By default, of a catalogue
+        that was opened from a local copy, the one that the copy recorded; of any other, that of the shipped definition
+        that its columns fit, else ``_row``. Where there is none, or it is not among the catalogue's columns, the
+        smaller right ascension decides, then the smaller declination, and of rows on one spot the earlier in the
+        partition.
 
     Raises
     ------
@@ -72,6 +76,9 @@ class HealpixJoin(TieExactCrossmatch):
         id_column: str | None = None,
     ) -> None:
         super().__init__(MatchRule(radius_arcsec, n_neighbors, min_radius_arcsec), id_column)
+        # One join may serve several catalogues, whose partitions come with nothing but their catalogue's properties. It
+        # is no part of what Dask tells joins apart by: Dask tells the catalogues apart already.
+        self._ids_found: dict[str, str] = {}
 
     @property
     def radius_arcsec(self) -> float:
@@ -79,17 +86,22 @@ class HealpixJoin(TieExactCrossmatch):
         return self.rule.radius_arcsec
 
     def validate(self, left: lsdb.Catalog, right: lsdb.Catalog) -> None:
-        """Refuse what would give wrong answers.
+        """Refuse what would give wrong answers, and find out what decides between equal separations.
 
         Raises
         ------
         RadiusError
             The right catalogue's margin is narrower than the radius.
         TableError
-            The right catalogue lacks the id column.
+            The right catalogue lacks the id column that was asked for.
+        CatalogError
+            The right catalogue is of a local copy whose manifest cannot be read.
         """
         super().validate(left, right)
-        if self.id_column is not None and self.id_column not in right.columns:
+        if self.id_column is None:
+            if (found := id_of_lsdb(right)) is not None:
+                self._ids_found[_key_of(right.hc_structure.catalog_info)] = found
+        elif self.id_column not in right.columns:
             raise TableError(
                 f"the right side has no column {self.id_column!r}",
                 place=right.name,
@@ -104,9 +116,20 @@ class HealpixJoin(TieExactCrossmatch):
         ra, dec = frame_positions(crossmatch_args.left_df, crossmatch_args.left_catalog_info)
         rows = np.flatnonzero(position_faults(ra, dec) == PositionFault.NONE)
         right, info = crossmatch_args.right_df, crossmatch_args.right_catalog_info
-        pairs = match_frame(ra[rows], dec[rows], right, info, self.rule, self.id_column)
+        pairs = match_frame(ra[rows], dec[rows], right, info, self.rule, self._id_of(right, info))
         distances = pd.DataFrame({"_dist_arcsec": pd.Series(pairs.distance_arcsec, dtype=_DOUBLE)})
         return rows[pairs.left], pairs.right, distances
+
+    def _id_of(self, frame: pd.DataFrame, info: TableProperties) -> str | None:
+        if self.id_column is not None:
+            return self.id_column
+        found = self._ids_found.get(_key_of(info))
+        # The same catalogue may be joined with other columns, too.
+        return found if found in frame.columns else None
+
+
+def _key_of(info: TableProperties) -> str:
+    return str(info.model_dump_json())
 
 
 def __dir__() -> list[str]:
