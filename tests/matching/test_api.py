@@ -187,7 +187,7 @@ def test_a_column_named_as_matching_names_its_own(copy_path):
 
 def test_wrong_use(copy_path, tmp_path):
     table = pa.table({"ra": [1.0], "dec": [2.0]})
-    for radius in (0.0, -1 * u.arcsec, np.nan, 20.0, 1 * u.s, [1.0, 2.0], "wide"):
+    for radius in (0.0, -1 * u.arcsec, np.nan, 20.0, 1 * u.s, [1.0, 2.0], "wide", None, True):
         with pytest.raises(RadiusError):
             crossmatch(table, copy_path, radius)
     with pytest.raises(TableError, match="no coordinate columns"):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from astropy import units as u
 from dask.base import tokenize
 from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
 
@@ -15,6 +16,7 @@ from tests.matching.skies import KEYED
 from tests.oracle import brute_force
 from xmatch_hats import CatalogTarget, Crossmatcher, HealpixJoin
 from xmatch_hats.errors import RadiusError, TableError, UsageError
+from xmatch_hats.matching.rule import MatchRule
 
 BIG = 9_007_199_254_740_993
 FINE, COARSE = 150, 100_000
@@ -188,8 +190,16 @@ def test_refusals(left, right, copy_path):
         left.crossmatch(right, algorithm=HealpixJoin(1.0, id_column="cntrs"), suffix_method="all_columns")
     with pytest.raises(RadiusError):
         HealpixJoin(-1.0)
-    with pytest.raises(UsageError):
-        HealpixJoin(1.0, 0)
+    for k in (0, True, "3"):
+        with pytest.raises(UsageError, match="whole number"):
+            HealpixJoin(1.0, k)
+    for name in (3, ["cntr"]):
+        with pytest.raises(UsageError, match="id_column must be the name of a column, not"):
+            HealpixJoin(1.0, id_column=name)
+    for radius in ("1", None, True):
+        with pytest.raises(RadiusError, match="one angle or a number of arcseconds"):
+            HealpixJoin(radius)
+    assert HealpixJoin(1 * u.arcmin, 1, 500 * u.mas).rule == MatchRule(60.0, 1, 0.5)
 
 
 def test_dask_tells_joins_apart():

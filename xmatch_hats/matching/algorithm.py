@@ -166,6 +166,6 @@ def check_margin(radius_arcsec: float, margin_arcsec: float, name: str) -> None:
     raise RadiusError(
         f"a radius of {radius_arcsec:.12g} arcsec cannot be searched: the catalogue has {margin}",
         place=name,
-        hint=f"{smaller}make the copy again with --margin {radius_arcsec:.12g}",
+        hint=f"{smaller}make the copy again with a margin of {radius_arcsec:.12g} arcsec",
         value=radius_arcsec,
     )

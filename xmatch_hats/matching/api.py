@@ -12,7 +12,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.copy import LocalCopy, near_names
-from xmatch_hats.errors import RadiusError, TableError, UsageError
+from xmatch_hats.errors import TableError, UsageError
 from xmatch_hats.matching.algorithm import check_margin, id_of_lsdb
 from xmatch_hats.matching.assemble import Join, Names, added_columns, check_join
 from xmatch_hats.matching.batch import merge_found, sort_positions
@@ -128,7 +128,7 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     >>> crossmatch(left, right, radius=2 * u.arcsec, how="inner")["_dist_arcsec"].round(6).tolist()
     [1.0]
     """
-    rule = MatchRule(_arcsec(radius), n_neighbors, _arcsec(min_radius))
+    rule = MatchRule(radius, n_neighbors, min_radius)
     check_join(how, {})
     scheduler = {"client": client} if client is not None else {"workers": workers or 0}
     if client is not None and workers is not None:
@@ -271,19 +271,6 @@ def _names(names: Names | str | None, copy: LocalCopy | None) -> Names | None:
             value=names,
         )
     return {column: definition.vizier_name(column) for column in copy.schema.names} if copy is not None else None
-
-
-def _arcsec(angle: u.Quantity | float) -> float:
-    try:
-        return float(u.Quantity(angle, u.arcsec).value) if not isinstance(angle, u.Quantity) else _scalar(angle)
-    except (TypeError, ValueError, u.UnitsError) as error:
-        raise RadiusError(
-            f"a radius must be one angle or a number of arcseconds, not {angle!r}", value=angle
-        ) from error
-
-
-def _scalar(angle: u.Quantity) -> float:
-    return float(angle.to_value(u.arcsec))
 
 
 def __dir__() -> list[str]:

@@ -10,13 +10,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.copy import near_names
-from xmatch_hats.errors import TableError
+from xmatch_hats.errors import TableError, UsageError
 from xmatch_hats.matching.algorithm import TieExactCrossmatch, frame_positions, id_of_lsdb, match_frame
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.sphere import PositionFault, position_faults
 
 if TYPE_CHECKING:
     import lsdb
+    from astropy import units as u
     from hats.catalog import TableProperties
     from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
 
@@ -34,11 +35,11 @@ class HealpixJoin(TieExactCrossmatch):
 
     Parameters
     ----------
-    radius_arcsec : float
-        Largest separation, inclusive.
+    radius_arcsec : Quantity or float
+        Largest separation, inclusive: an angle, or a number of arcseconds.
     n_neighbors : int or None, optional
         How many of the nearest rows; None is all within the radius.
-    min_radius_arcsec : float, optional
+    min_radius_arcsec : Quantity or float, optional
         Only rows beyond this separation count, where it is above 0.
     id_column : str, optional
         Column of the right catalogue whose smaller value decides between equal separations. By default, of a catalogue
@@ -50,7 +51,7 @@ class HealpixJoin(TieExactCrossmatch):
     Raises
     ------
     RadiusError, UsageError
-        A radius or a number of neighbours that cannot mean anything.
+        A radius, a number of neighbours or an id column that cannot mean anything.
 
     Examples
     --------
@@ -70,11 +71,14 @@ class HealpixJoin(TieExactCrossmatch):
 
     def __init__(
         self,
-        radius_arcsec: float,
+        radius_arcsec: u.Quantity | float,
         n_neighbors: int | None = 1,
-        min_radius_arcsec: float = 0.0,
+        min_radius_arcsec: u.Quantity | float = 0.0,
         id_column: str | None = None,
     ) -> None:
+        given: object = id_column
+        if given is not None and not isinstance(given, str):
+            raise UsageError(f"id_column must be the name of a column, not {given!r}", value=given)
         super().__init__(MatchRule(radius_arcsec, n_neighbors, min_radius_arcsec), id_column)
         # One join may serve several catalogues, whose partitions come with nothing but their catalogue's properties. It
         # is no part of what Dask tells joins apart by: Dask tells the catalogues apart already.
