@@ -33,6 +33,9 @@ class HealpixJoin(TieExactCrossmatch):
     have no valid position match nothing. The rows of a partition are in the order of their positions already, with
     those of the margin behind them; rows whose positions were changed since, or in any other order, are sorted first.
 
+    The right catalogue must have a margin no narrower than the radius, whatever ``require_right_margin`` says: without
+    it, matches across the borders of partitions would be missed in silence.
+
     Parameters
     ----------
     radius_arcsec : Quantity or float
