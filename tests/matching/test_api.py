@@ -229,6 +229,16 @@ def test_wrong_use(copy_path, tmp_path):
             crossmatch(table, right, columns=["W1MPR"])
 
 
+def test_engines_are_for_tables_and_copies(sky, copy_path):
+    table = pa.table({"ra": sky.ra[:5], "dec": sky.dec[:5]})
+    catalog = open_catalog(copy_path)
+    for left, right in ((table, sky.frame), (catalog, copy_path), (catalog, catalog)):
+        with pytest.raises(UsageError, match="'lsdb' is for a table on the left and a copy on the right"):
+            crossmatch(left, right, engine="lsdb")
+    assert crossmatch(table, catalog, engine="lsdb").equals(crossmatch(table, copy_path, engine="lsdb"))
+    assert len(crossmatch(table, sky.frame, engine="resident")) == 5
+
+
 def test_empty_tables(copy_path, sky):
     for right in (copy_path, sky.frame):
         for table in (

@@ -95,7 +95,8 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     workers : int, optional
         Worker processes of a cluster for this one call, in place of a client.
     engine : str, optional
-        How copies are matched; see `Crossmatcher`.
+        How a table is matched with a copy; see `Crossmatcher`. It cannot be chosen for an LSDB catalogue on the left or
+        a table on the right, which have a way of their own; an LSDB catalogue on the right always takes LSDB's.
     progress : bool, optional
         Whether to draw a bar on stderr. By default at a terminal and in a notebook, once a match takes seconds. A match
         that is interrupted leaves everything as it was, a given client among it. A table or an LSDB catalogue on the
@@ -133,7 +134,7 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     scheduler = {"client": client} if client is not None else {"workers": workers or 0}
     if client is not None and workers is not None:
         raise UsageError("give only one of a Dask client and a number of workers")
-    check_engine(engine)
+    _require_use_of(engine, left, right)
     if not (is_lsdb(right) or is_table(right) or isinstance(right, str | Path | LocalCopy)):
         raise UsageError(
             f"nothing can be matched with a {type(right).__name__}",
@@ -163,6 +164,17 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
             names = _names(names, matcher.targets[0].copy)
     rows, added = added_columns(form.names, {title: result}, join=how, names=_names(names, None))
     return form.append(rows, added)
+
+
+def _require_use_of(engine: str, left: Any, right: Any) -> None:
+    """Refuse an engine that there is not, or that is chosen for what no engine matches."""
+    check_engine(engine)
+    if engine != ENGINES[0] and (is_lsdb(left) or is_table(right)):
+        raise UsageError(
+            f"the engine {engine!r} is for a table on the left and a copy on the right",
+            hint="leave it out: an LSDB catalogue on the left and a table on the right have ways of their own",
+            value=engine,
+        )
 
 
 def _match_unregistered(
