@@ -46,12 +46,13 @@ def right(copy_path):
     return lsdb.open_catalog(copy_path)
 
 
-def joined(left, right, algorithm, how="inner"):
-    lazy = left.crossmatch(right, algorithm=algorithm, how=how, suffixes=("", "_r"), suffix_method="all_columns")
+def joined(left, right, algorithm, how="inner", method="all_columns"):
+    lazy = left.crossmatch(right, algorithm=algorithm, how=how, suffixes=("", "_r"), suffix_method=method)
     out = lazy.compute(progress_bar=False)
     assert list(out.columns) == list(lazy.columns)
     assert out["_dist_arcsec"].dtype == pd.ArrowDtype(pa.float64())
-    return out.sort_values(["objid", "_dist_arcsec", "cntr_r"], kind="stable").reset_index(drop=True)
+    key = "cntr_r" if method == "all_columns" else "cntr"
+    return out.sort_values(["objid", "_dist_arcsec", key], kind="stable").reset_index(drop=True)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,24 @@ def test_left_join_keeps_every_row(left_frame, left, right):
     assert out["cntr_r"].isna().equals(tree["cntr_r"].isna())
     assert out["cntr_r"].isna().any()
     assert out["cntr_r"].dtype == pd.ArrowDtype(pa.int64())
+
+
+def test_positions_of_single_precision(sky, left_frame):
+    """They are what they are to the last bit, where LSDB's tree rounds what it computes of them."""
+    single = {"ra": "float32", "dec": "float32"}
+    mine, theirs = left_frame.iloc[::3].astype(single), sky.frame[["ra", "dec", "cntr"]].astype(single)
+    sides = [
+        lsdb.from_dataframe(frame, partition_rows=1000, margin_threshold=10.0, highest_order=5)
+        for frame in (mine, theirs)
+    ]
+    out = joined(*sides, HealpixJoin(8.0, 3, id_column="cntr"), "left", "overlapping_columns")
+    matched = out[out["_dist_arcsec"].notna()]
+    spots = [frame[column].to_numpy(float) for frame in (mine, theirs) for column in ("ra", "dec")]
+    pairs = brute_force(*spots, 8.0, k=3, ids=sky.ids)
+    np.testing.assert_array_equal(matched["objid"].to_numpy(), mine["objid"].to_numpy()[pairs.left])
+    np.testing.assert_array_equal(matched["cntr"].to_numpy(), sky.ids[pairs.right])
+    np.testing.assert_allclose(matched["_dist_arcsec"].to_numpy(), pairs.sep_arcsec, rtol=0, atol=1e-9)
+    assert set(out["objid"]) == set(mine["objid"])
 
 
 def test_changed_positions_and_any_order(left_frame, left, right):
