@@ -164,12 +164,13 @@ def twins(tmp_path_factory):
     rows = pa.table({"ra": np.tile(spots, 2)[order], "dec": dec, "key": rng.permutation(80)})
     definition = folder / "keyed.toml"
     definition.write_text(KEYED)
-    keyed = make_copy(rows, folder / "keyed", definition=definition, partition_rows=30)
-    return spots, keyed, make_copy(rows, folder / "numbered", partition_rows=30)
+    keyed = make_copy(rows, folder / "keyed", definition=definition, coverage="all-sky")
+    return spots, keyed, make_copy(rows, folder / "numbered", coverage="all-sky")
 
 
 def twins_joined(spots, right, algorithm):
-    left = lsdb.from_dataframe(pd.DataFrame({"x": spots, "y": 0.0 * spots}), ra_column="x", dec_column="y")
+    frame = pd.DataFrame({"x": spots, "y": 0.0 * spots})
+    left = lsdb.from_dataframe(frame, ra_column="x", dec_column="y", margin_threshold=None)
     return left.crossmatch(right, algorithm=algorithm, suffixes=("", "_r"), suffix_method="overlapping_columns")
 
 
