@@ -25,6 +25,26 @@ PLACES = {
     "order 5 corner": (47.8125, 29.99999),
     "plain": (200.0, -35.0),
 }
+KEYED = """
+name = "mine"
+title = "Mine"
+description = "Rows with a key."
+frame = "ICRS"
+epoch = 2000.0
+ra_column = "ra"
+dec_column = "dec"
+id_column = "key"
+label_column = "key"
+default_columns = ["ra", "dec", "key"]
+
+[[groups]]
+columns = [
+  { name = "ra", type = "float64", unit = "deg" },
+  { name = "dec", type = "float64", unit = "deg" },
+  { name = "key", type = "int64" },
+]
+"""
+"""Definition of a catalogue whose id column is called key."""
 
 
 def clump(rng, ra, dec, size, spread_deg):

@@ -10,31 +10,13 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, QTable, Table
 
+from tests.matching.skies import KEYED
 from tests.oracle import brute_force
 from xmatch_hats import crossmatch, open_catalog
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, RadiusError, TableError, UsageError
 
 BIG = 9_007_199_254_740_993
 RADIUS = 6.0
-DEFINITION = """
-name = "mine"
-title = "Mine"
-description = "Three rows."
-frame = "ICRS"
-epoch = 2000.0
-ra_column = "ra"
-dec_column = "dec"
-id_column = "key"
-label_column = "key"
-default_columns = ["ra", "dec", "key"]
-
-[[groups]]
-columns = [
-  { name = "ra", type = "float64", unit = "deg" },
-  { name = "dec", type = "float64", unit = "deg" },
-  { name = "key", type = "int64" },
-]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +171,7 @@ def test_ties_by_the_recorded_id_whichever_way_a_copy_is_opened(tmp_path):
 
     spots = {"ra": [10.0, 10.0, 20.0], "dec": [5.0, 5.0, 6.0], "key": [7, 3, 1]}
     definition = tmp_path / "mine.toml"
-    definition.write_text(DEFINITION)
+    definition.write_text(KEYED)
     copy = make_copy(pa.table(spots), tmp_path / "mine", definition=definition, coverage="all-sky")
     assert copy.id_column == "key"
     table = pa.table({"ra": [10.0], "dec": [5.0]})
@@ -205,7 +187,7 @@ def test_a_column_named_as_matching_names_its_own(copy_path):
 
 def test_wrong_use(copy_path, tmp_path):
     table = pa.table({"ra": [1.0], "dec": [2.0]})
-    for radius in (0.0, -1 * u.arcsec, np.nan, 20.0, 1 * u.s, [1.0, 2.0], "wide"):
+    for radius in (0.0, -1 * u.arcsec, np.nan, 20.0, 1 * u.s, [1.0, 2.0], "wide", None, True):
         with pytest.raises(RadiusError):
             crossmatch(table, copy_path, radius)
     with pytest.raises(TableError, match="no coordinate columns"):
@@ -245,6 +227,16 @@ def test_wrong_use(copy_path, tmp_path):
     for right in (copy_path, open_catalog(copy_path)):
         with pytest.raises((CatalogError, TableError), match="near names: w1mpro"):
             crossmatch(table, right, columns=["W1MPR"])
+
+
+def test_engines_are_for_tables_and_copies(sky, copy_path):
+    table = pa.table({"ra": sky.ra[:5], "dec": sky.dec[:5]})
+    catalog = open_catalog(copy_path)
+    for left, right in ((table, sky.frame), (catalog, copy_path), (catalog, catalog)):
+        with pytest.raises(UsageError, match="'lsdb' is for a table on the left and a copy on the right"):
+            crossmatch(left, right, engine="lsdb")
+    assert crossmatch(table, catalog, engine="lsdb").equals(crossmatch(table, copy_path, engine="lsdb"))
+    assert len(crossmatch(table, sky.frame, engine="resident")) == 5
 
 
 def test_empty_tables(copy_path, sky):

@@ -7,6 +7,8 @@ import pickle
 import numpy as np
 import pyarrow as pa
 import pytest
+from astropy import units as u
+from astropy.coordinates import Angle
 
 from xmatch_hats.errors import RadiusError, UsageError
 from xmatch_hats.matching.result import MatchResult
@@ -35,10 +37,28 @@ def test_counts():
     assert not result.is_ranked
 
 
-@pytest.mark.parametrize("radius", [0, -1, np.nan, np.inf, -np.inf, 648_001.0])
+@pytest.mark.parametrize("radius", [0, -1, np.nan, np.inf, -np.inf, 648_001.0, 10**400, -1 * u.arcsec])
 def test_radii(radius):
     with pytest.raises(RadiusError, match="radius must be a positive number"):
         MatchRule(radius)
+
+
+def test_radii_as_numbers_and_quantities():
+    for radius in (1, 1.0, np.float32(1), np.array(1.0), 1 * u.arcsec, u.Quantity(1, "arcsec"), Angle(1, "arcsec")):
+        rule = MatchRule(radius, 1, radius / 2)
+        assert rule == MatchRule(1.0, 1, 0.5)
+        assert (type(rule.radius_arcsec), type(rule.min_radius_arcsec)) == (float, float)
+    assert MatchRule(0.001 * u.deg).radius_arcsec == pytest.approx(3.6)
+
+
+@pytest.mark.parametrize(
+    "angle", ["1", None, True, [1.0], np.array([1.0, 2.0]), [1, 2] * u.arcsec, 1 * u.s, 1 * u.one, np.ma.masked, 1j]
+)
+def test_what_is_no_angle(angle):
+    with pytest.raises(RadiusError, match=r"the radius must be one angle or a number of arcseconds, not .*\(write 1.5"):
+        MatchRule(angle)
+    with pytest.raises(RadiusError, match="the minimum radius must be one angle or a number of arcseconds"):
+        MatchRule(1.0, 1, angle)
 
 
 def test_minimum_and_neighbours():
@@ -46,6 +66,9 @@ def test_minimum_and_neighbours():
         MatchRule(2.0, 1, 2)
     with pytest.raises(UsageError, match="at least 1, not 0"):
         MatchRule(2.0, 0)
+    with pytest.raises(UsageError, match="whole number, at least 1, not True") as caught:
+        MatchRule(2.0, True)
+    assert "--" not in caught.value.hint
     assert type(MatchRule(2.0, np.int8(127)).n_neighbors) is int
     assert pickle.loads(pickle.dumps(MatchRule(2.0, None, 1.0))) == MatchRule(2.0, None, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pyarrow as pa
 from lsdb.core.crossmatch.abstract_crossmatch_algorithm import AbstractCrossmatchAlgorithm
 from numpy.typing import NDArray
 
+from xmatch_hats.catalogs.copy import guess_id
+from xmatch_hats.catalogs.manifest import Manifest
 from xmatch_hats.errors import RadiusError
 from xmatch_hats.matching.pairs import Pairs, Problem, match_pairs
 from xmatch_hats.matching.rule import MatchRule
@@ -132,6 +135,21 @@ def frame_positions(frame: pd.DataFrame, info: TableProperties) -> tuple[NDArray
     )
 
 
+def id_of_lsdb(catalog: lsdb.Catalog) -> str | None:
+    """Id column of a catalogue, as the copy that it was opened from recorded it, so that both give one answer.
+
+    Raises
+    ------
+    CatalogError
+        The copy's manifest cannot be read.
+    """
+    base = catalog.hc_structure.catalog_base_dir
+    manifest = Manifest.read(Path(str(base)).parent) if base is not None else None
+    if manifest is not None and manifest.id_column in catalog.columns:
+        return manifest.id_column
+    return guess_id(pa.Schema.from_pandas(catalog.meta, preserve_index=False))
+
+
 def check_margin(radius_arcsec: float, margin_arcsec: float, name: str) -> None:
     """Refuse a radius that reaches beyond the margin cache of a copy.
 
@@ -148,6 +166,6 @@ def check_margin(radius_arcsec: float, margin_arcsec: float, name: str) -> None:
     raise RadiusError(
         f"a radius of {radius_arcsec:.12g} arcsec cannot be searched: the catalogue has {margin}",
         place=name,
-        hint=f"{smaller}make the copy again with --margin {radius_arcsec:.12g}",
+        hint=f"{smaller}make the copy again with a margin of {radius_arcsec:.12g} arcsec",
         value=radius_arcsec,
     )

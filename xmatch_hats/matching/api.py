@@ -11,10 +11,9 @@ import pyarrow as pa
 from astropy import units as u
 from numpy.typing import NDArray
 
-from xmatch_hats.catalogs.copy import LocalCopy, guess_id, near_names
-from xmatch_hats.catalogs.manifest import Manifest
-from xmatch_hats.errors import RadiusError, TableError, UsageError
-from xmatch_hats.matching.algorithm import check_margin
+from xmatch_hats.catalogs.copy import LocalCopy, near_names
+from xmatch_hats.errors import TableError, UsageError
+from xmatch_hats.matching.algorithm import check_margin, id_of_lsdb
 from xmatch_hats.matching.assemble import Join, Names, added_columns, check_join
 from xmatch_hats.matching.batch import merge_found, sort_positions
 from xmatch_hats.matching.crossmatcher import (
@@ -96,7 +95,8 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     workers : int, optional
         Worker processes of a cluster for this one call, in place of a client.
     engine : str, optional
-        How copies are matched; see `Crossmatcher`.
+        How a table is matched with a copy; see `Crossmatcher`. It cannot be chosen for an LSDB catalogue on the left or
+        a table on the right, which have a way of their own; an LSDB catalogue on the right always takes LSDB's.
     progress : bool, optional
         Whether to draw a bar on stderr. By default at a terminal and in a notebook, once a match takes seconds. A match
         that is interrupted leaves everything as it was, a given client among it. A table or an LSDB catalogue on the
@@ -129,12 +129,12 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
     >>> crossmatch(left, right, radius=2 * u.arcsec, how="inner")["_dist_arcsec"].round(6).tolist()
     [1.0]
     """
-    rule = MatchRule(_arcsec(radius), n_neighbors, _arcsec(min_radius))
+    rule = MatchRule(radius, n_neighbors, min_radius)
     check_join(how, {})
     scheduler = {"client": client} if client is not None else {"workers": workers or 0}
     if client is not None and workers is not None:
         raise UsageError("give only one of a Dask client and a number of workers")
-    check_engine(engine)
+    _require_use_of(engine, left, right)
     if not (is_lsdb(right) or is_table(right) or isinstance(right, str | Path | LocalCopy)):
         raise UsageError(
             f"nothing can be matched with a {type(right).__name__}",
@@ -164,6 +164,17 @@ def crossmatch(  # noqa: PLR0913 - one call with everything by keyword is what t
             names = _names(names, matcher.targets[0].copy)
     rows, added = added_columns(form.names, {title: result}, join=how, names=_names(names, None))
     return form.append(rows, added)
+
+
+def _require_use_of(engine: str, left: Any, right: Any) -> None:
+    """Refuse an engine that there is not, or that is chosen for what no engine matches."""
+    check_engine(engine)
+    if engine != ENGINES[0] and (is_lsdb(left) or is_table(right)):
+        raise UsageError(
+            f"the engine {engine!r} is for a table on the left and a copy on the right",
+            hint="leave it out: an LSDB catalogue on the left and a table on the right have ways of their own",
+            value=engine,
+        )
 
 
 def _match_unregistered(
@@ -236,16 +247,7 @@ def _side_of_lsdb(right: lsdb.Catalog, columns: Sequence[str] | None, rule: Matc
     wanted = schema.names if columns is None else _known(columns, schema.names)
     _require_positions(right, "right")
     asked = pa.schema([schema.field(column) for column in wanted])
-    return LsdbSide(right, asked, _id_of_lsdb(right, schema), whole_margin=False)
-
-
-def _id_of_lsdb(catalog: lsdb.Catalog, schema: pa.Schema) -> str | None:
-    """Id column of a catalogue, as the copy that it was opened from recorded it, so that both give one answer."""
-    base = catalog.hc_structure.catalog_base_dir
-    manifest = Manifest.read(Path(str(base)).parent) if base is not None else None
-    if manifest is not None and manifest.id_column in schema.names:
-        return manifest.id_column
-    return guess_id(schema)
+    return LsdbSide(right, asked, id_of_lsdb(right), whole_margin=False)
 
 
 def _require_positions(catalog: lsdb.Catalog, side: str) -> None:
@@ -281,19 +283,6 @@ def _names(names: Names | str | None, copy: LocalCopy | None) -> Names | None:
             value=names,
         )
     return {column: definition.vizier_name(column) for column in copy.schema.names} if copy is not None else None
-
-
-def _arcsec(angle: u.Quantity | float) -> float:
-    try:
-        return float(u.Quantity(angle, u.arcsec).value) if not isinstance(angle, u.Quantity) else _scalar(angle)
-    except (TypeError, ValueError, u.UnitsError) as error:
-        raise RadiusError(
-            f"a radius must be one angle or a number of arcseconds, not {angle!r}", value=angle
-        ) from error
-
-
-def _scalar(angle: u.Quantity) -> float:
-    return float(angle.to_value(u.arcsec))
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ from xmatch_hats.display import as_html
 from xmatch_hats.errors import PartitionReadError, UsageError
 from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_positions
 from xmatch_hats.matching.lsdb_engine import LsdbEngine
-from xmatch_hats.matching.resident.cache import CacheCounts
+from xmatch_hats.matching.resident.cache import CacheCounts, bytes_of_cache
 from xmatch_hats.matching.resident.side import ResidentEngine, ResidentSide
 from xmatch_hats.matching.resident.work import CACHE
 from xmatch_hats.matching.result import MatchResult
@@ -109,9 +109,7 @@ class Crossmatcher:
         cache_bytes: int | None = None,
     ) -> None:
         check_engine(engine)
-        if cache_bytes is not None and cache_bytes < 0:
-            raise UsageError(f"a cache must have at least 0 bytes, not {cache_bytes}", value=cache_bytes)
-        self._cache_bytes = cache_bytes
+        self._cache_bytes = bytes_of_cache(cache_bytes)
         self.targets: tuple[Target, ...] = tuple(
             open_targets(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius_arcsec)
         )

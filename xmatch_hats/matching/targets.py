@@ -90,7 +90,7 @@ def _open(target: CatalogTarget | LocalCopy | Path | str, n_neighbors: int | Non
     radius = target.radius_arcsec
     if radius is None:
         radius = copy.definition.radius_arcsec if copy.definition else DEFAULT_RADIUS_ARCSEC
-    rule = MatchRule(float(radius), n_neighbors, float(min_radius_arcsec))
+    rule = MatchRule(radius, n_neighbors, min_radius_arcsec)
     check_margin(rule.radius_arcsec, copy.margin_arcsec, name)
     columns = target.columns(copy) if callable(target.columns) else target.columns
     schema = pa.schema([copy.schema.field(column) for column in copy.column_names(columns)])

@@ -102,9 +102,10 @@ def test_a_catalogue_larger_than_memory(copy, positions, answer, cache_bytes):
     assert counts.bytes <= cache_bytes
 
 
-def test_bounds_that_mean_nothing(copy):
-    with pytest.raises(UsageError, match="at least 0 bytes, not -1"):
-        open_matcher(copy, cache_bytes=-1)
+@pytest.mark.parametrize("wanted", [-1, "1G", 1.5, True, np.nan, [1]])
+def test_bounds_that_mean_nothing(copy, wanted):
+    with pytest.raises(UsageError, match="cache_bytes must be a whole number of at least 0 bytes, not"):
+        open_matcher(copy, cache_bytes=wanted)
 
 
 def test_workers_have_a_bound_by_themselves():

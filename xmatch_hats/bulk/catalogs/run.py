@@ -99,7 +99,7 @@ def crossmatch_catalogs(  # noqa: PLR0913, one call with everything by keyword
         The workers were lost.
     """
     settings = Settings(
-        MatchRule(float(radius_arcsec), n_neighbors), join, left_columns, right_columns, left_where, right_where, where,
+        MatchRule(radius_arcsec, n_neighbors), join, left_columns, right_columns, left_where, right_where, where,
         region, margin_arcsec,
     )  # fmt: skip
     if scheduler is not None and workers is not None:

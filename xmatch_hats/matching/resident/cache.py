@@ -7,7 +7,11 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
+import numpy as np
+
+from xmatch_hats.errors import UsageError
 from xmatch_hats.matching.resident.partition import Resident
 
 
@@ -106,3 +110,22 @@ class PartitionCache:
         size = partition.bytes
         self._held[key] = (partition, size)
         self._bytes += size - before
+
+
+def bytes_of_cache(wanted: Any) -> int | None:
+    """Memory that somebody lets a process keep partitions in; None where that is left open.
+
+    Raises
+    ------
+    UsageError
+        It is no whole number of bytes, at least 0.
+    """
+    if wanted is None:
+        return None
+    if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or wanted < 0:
+        raise UsageError(
+            f"cache_bytes must be a whole number of at least 0 bytes, not {wanted!r}",
+            hint="a GiB is 2**30",
+            value=wanted,
+        )
+    return int(wanted)
