@@ -76,7 +76,11 @@ def test_chord_agrees_with_separation():
 )
 def test_offsets_equal_astropys_projection(ra, dec, angle, arcsec):
     """Also at the poles and through RA 0, for offsets down to a microarcsecond."""
-    there = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle * u.deg, arcsec * u.arcsec)
+    here = SkyCoord(ra, dec, unit="deg")
+    there = here.directional_offset_by(angle * u.deg, arcsec * u.arcsec)
+    if abs(dec) >= 89.999:
+        # There astropy arrives a little beside of where it was sent.
+        arcsec = here.separation(there).arcsec
     east, north = offsets_arcsec(there.ra.deg, there.dec.deg, ra, dec)
     # Positions in degrees are right to some 1e-10 arcsec.
     assert np.hypot(east, north) == pytest.approx(arcsec, rel=1e-8, abs=1e-9)

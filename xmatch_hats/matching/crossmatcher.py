@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -123,11 +122,7 @@ class Crossmatcher:
             self._scheduler = scheduler
         else:
             raise UsageError("give only one of a Dask client, a scheduler and a number of workers")
-        self._leave: Callable[[], object] | None = None
-        if workers == 0:
-            CACHE.enter()
-            # Also where nobody closes it.
-            self._leave = weakref.finalize(self, CACHE.leave)
+        self._is_here = workers == 0
 
     def __repr__(self) -> str:
         told = ", ".join(f"{target.name} within {target.rule.radius_arcsec:g} arcsec" for target in self.targets)
@@ -272,13 +267,13 @@ class Crossmatcher:
     def close(self) -> None:
         """Close the cluster and the client that were started here; those that were given stay open.
 
-        What threads of this process have kept is given up with the last crossmatcher of theirs.
+        What threads of this process have kept is given up, unless they are shared.
         """
         self._closed = True
         if not self._is_shared:
             self._scheduler.close()
-        if self._leave is not None:
-            self._leave()
+        if self._is_here:
+            CACHE.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -81,17 +81,6 @@ def test_what_was_met_is_not_opened_again(copy, positions, answer):
     assert work.CACHE.bytes == 0
 
 
-def test_what_one_keeps_another_does_not_give_up(copy, positions, answer):
-    with open_matcher(copy) as matcher:
-        matcher.match(*positions)
-        with open_matcher(copy) as other:
-            other.match(positions[0][:1], positions[1][:1])
-        other.close()
-        assert_equal(matcher.match(*positions)["patch"], answer)
-        assert matcher.cache_counts().misses == len(copy.partitions)
-    assert work.CACHE.bytes == 0
-
-
 @pytest.mark.parametrize("cache_bytes", [0, 30_000])
 def test_a_catalogue_larger_than_memory(copy, positions, answer, cache_bytes):
     with open_matcher(copy, cache_bytes=cache_bytes) as matcher:

@@ -43,7 +43,6 @@ class PartitionCache:
         self._lock = Lock()
         self._held: OrderedDict[Hashable, tuple[Resident, int]] = OrderedDict()
         self._bytes = 0
-        self._users = 0
 
     @property
     def bytes(self) -> int:
@@ -84,19 +83,6 @@ class PartitionCache:
                 self._bytes -= size
                 counts.evictions += 1
             counts.bytes = self._bytes
-
-    def enter(self) -> None:
-        """Count in somebody who uses it for a while."""
-        with self._lock:
-            self._users += 1
-
-    def leave(self) -> None:
-        """Count them out; with the last one everything is given up."""
-        with self._lock:
-            self._users -= 1
-            last = self._users == 0
-        if last:
-            self.clear()
 
     def clear(self) -> None:
         """Give up everything."""
