@@ -144,16 +144,10 @@ def _search(request: Request) -> str:
     stars = choice.stars_of(cone_rows(copy, cone, choice.columns))
     total = len(stars)
     if request.most is not None and total > request.most:
-        stars = stars.take(_first(request.most))
+        stars = stars.take(slice(request.most))
     cut = f", the nearest {len(stars)} of them" if len(stars) < total else ""
     place = f"{request.radius_arcmin:g} arcmin around {request.ra:.9g} {request.dec:+.9g}"
     return star_text(stars, [f"stars of {copy.name}: {total} rows within {place}{cut}", choice.describe()])
-
-
-def _first(number: int) -> Any:
-    import numpy as np
-
-    return np.arange(number)
 
 
 def _settings() -> dict[str, Any]:

@@ -46,8 +46,8 @@ class Stars:
         nothing = np.empty(0)
         return cls(nothing, nothing, np.empty((0, len(BANDS))), np.empty(0, dtype=np.int64))
 
-    def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Stars:
-        """Rows by number, or those that are true."""
+    def take(self, which: NDArray[np.bool_] | slice) -> Stars:
+        """Rows that are true, or a stretch of them."""
         return Stars(self.ra[which], self.dec[which], self.magnitudes[which], self.clas[which])
 
     @property

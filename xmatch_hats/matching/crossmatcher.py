@@ -116,13 +116,13 @@ class Crossmatcher:
         self._states = tuple(folder_state(target.copy.path) for target in self.targets)
         self._closed = False
         self._is_shared = isinstance(scheduler, Scheduler)
+        self._is_here = workers == 0
         if not isinstance(scheduler, Scheduler):
             self._scheduler = Scheduler(client, scheduler, workers)
         elif client is None and workers is None:
             self._scheduler = scheduler
         else:
             raise UsageError("give only one of a Dask client, a scheduler and a number of workers")
-        self._is_here = workers == 0
 
     def __repr__(self) -> str:
         told = ", ".join(f"{target.name} within {target.rule.radius_arcsec:g} arcsec" for target in self.targets)

@@ -130,6 +130,11 @@ def test_foreign_partitions_that_are_not_as_they_should_be(sky, copy_path, tmp_p
                 ra = table["ra"].to_numpy().copy()
                 ra[table["cntr"].to_numpy() % 5 == 0] = np.nan
                 table = table.set_column(table.column_names.index("ra"), "ra", pa.array(ra, from_pandas=True))
+            else:
+                # Some arcseconds beside where the index says.
+                for name in ("ra", "dec"):
+                    rounded = pa.array(table[name].to_numpy().astype(np.float32).astype(np.float64))
+                    table = table.set_column(table.column_names.index(name), name, rounded)
             pq.write_table(table, file)
     result = both([CatalogTarget(path, "sky", 10.0, ["cntr", "designation"])], sky.ra, sky.dec, n_neighbors=2)
     assert len(result.left) > 1000
