@@ -13,6 +13,7 @@ _PLACES = {
     "one": ("batch", "one"),
     "plane": ("batch", "plane"),
     "cold": ("cold", "cold"),
+    "start": ("start", "start"),
     "partitions": ("partitions", "partitions"),
     "bulk": ("bulk", "bulk"),
     "scale": ("scale", "scale"),
