@@ -23,7 +23,7 @@ ASKED: dict[str, Any] = {"left_columns": LEFT_COLUMNS, "right_columns": RIGHT_CO
 SWAPPED_ASKED: dict[str, Any] = {"left_columns": ("cntr", "w1mpro", "w2mpro"), "right_columns": ("oid", "meanmag")}
 WHOLE, FINE, SWAPPED = "the bench's sky", "left side cut fine", "sides swapped"
 """Cut fine, partitions weigh more than rows; swapped, left rows are four times the right ones."""
-ROUNDS = {FINE: 2, SWAPPED: 2, WHOLE: 5}
+ROUNDS = {FINE: 2, SWAPPED: 2, WHOLE: 3}
 MESSAGES = 400
 
 

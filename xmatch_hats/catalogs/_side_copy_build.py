@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Callable
@@ -200,11 +201,13 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def read_file(path: Path) -> pa.RecordBatch:
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        if reader.num_record_batches != 1:
-            raise pa.ArrowInvalid(f"it has {reader.num_record_batches} record batches, not one")
-        rows = reader.get_batch(0)
+    # Not Arrow's own map of a file, which has the system read all of it ahead, whatever is asked of it.
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+    if reader.num_record_batches != 1:
+        raise pa.ArrowInvalid(f"it has {reader.num_record_batches} record batches, not one")
+    rows = reader.get_batch(0)
     # Fully: rows are taken by the offsets of texts, and wrong ones would end the process. Numbers are not looked at.
     rows.validate(full=True)
     return rows

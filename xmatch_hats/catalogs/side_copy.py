@@ -134,7 +134,7 @@ class SideCopy:
         path = self.path(partition)
         try:
             rows = read_file(path)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise PartitionReadError(f"cannot be read: {words(error)}", place=path, hint=REBUILD_HINT) from error
         if (rows.schema.metadata or {}).get(VERSION_KEY) != self.version.encode():
             raise PartitionReadError("is of another version of the copy", place=path, hint=REBUILD_HINT)
