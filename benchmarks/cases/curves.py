@@ -24,7 +24,7 @@ def curves(bench: Bench) -> CaseResult:
     """Time what the charts show: fewer rounds than the cases have, over a range of each variable."""
     result = CaseResult("curves")
     copy = skies.with_side_copy(skies.sky_copy(bench.size))
-    rounds = bench.rounds(3, 2)
+    rounds = bench.rounds(2, 2)
     with cluster() as client:
         run = _Runner(bench, client, rounds, result)
         sizes = (1, 10, 100, 1000, 10_000, 100_000)
@@ -79,7 +79,7 @@ def _table_curve(bench: Bench, result: CaseResult) -> Curve:
         for rows in table_sizes(bench):
             files = tables.make_tables(rows // 4, rows)
             try:
-                turns = tables.time_tables(files, Path(name), rounds=bench.rounds(2, 2), for_curve=True)
+                turns = tables.time_tables(files, Path(name), rounds=bench.rounds(1, 2), for_curve=True)
             except (RuntimeError, MemoryError) as error:
                 result.facts.append(f"Tables of {rows:,} rows were too large for one of the methods: {error}.")
                 break
@@ -91,7 +91,7 @@ def _table_curve(bench: Bench, result: CaseResult) -> Curve:
 
 def table_sizes(bench: Bench) -> tuple[int, ...]:
     """Rows of the right tables."""
-    return (1_000_000, 2_000_000, 4_000_000, 10_000_000) if bench.full else (100_000, 200_000, 400_000)
+    return (500_000, 1_000_000, 2_000_000, 4_000_000) if bench.full else (100_000, 200_000, 400_000)
 
 
 def catalogs(bench: Bench) -> list[LocalCopy]:
