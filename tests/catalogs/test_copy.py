@@ -11,7 +11,7 @@ import pytest
 
 import xmatch_hats
 from tests.copies import make_copy, sky_table
-from xmatch_hats.catalogs.copy import LocalCopy, open_copy
+from xmatch_hats.catalogs.copy import LocalCopy, near_names, open_copy
 from xmatch_hats.catalogs.layout import partition_path
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, PartitionReadError
 
@@ -155,6 +155,12 @@ def test_columns_by_name(copy):
     assert copy.column_names(["flux", "ra", "flux"]) == ["flux", "ra"]
     with pytest.raises(CatalogError, match=r"has no column fluks \(near names: flux\)"):
         copy.column_names(["fluks"])
+
+
+def test_near_names_do_not_pass_some_columns_for_all():
+    names = [f"column{number}" for number in range(22)]
+    assert near_names("xyz", names).endswith("column19 and 2 more")
+    assert near_names("xyz", names[:20]).endswith("column19")
 
 
 def test_open_catalog_gives_lsdb_with_margin(copy):

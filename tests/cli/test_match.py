@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from tests.copies import make_copy
 from tests.oracle import brute_force
 from xmatch_hats.cli.app import run
 from xmatch_hats.tables.metadata import text_of
@@ -261,3 +262,15 @@ def test_no_input_and_no_coordinates(made, tmp_path, capsys):
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
     assert match(tmp_path / "odd.csv", tmp_path / "o.csv", catalog=made.copy) == 1
     assert "odd.csv" in capsys.readouterr().err
+
+
+def test_an_estimated_coverage_is_told_where_positions_fall_outside_of_it(made, source, tmp_path, capsys):
+    estimated = make_copy(made.sky, tmp_path / "estimated", coverage="rows")
+    assert match(source, tmp_path / "o.csv", catalog=estimated.path) == 0
+    assert "note: the coverage of allwise is estimated from its rows" in capsys.readouterr().err
+    # Everything that matches lies inside, and a recorded coverage is nobody's guess.
+    inside = tmp_path / "inside.parquet"
+    pq.write_table(made.sky.select(["ra", "dec"]).slice(0, 50), inside)
+    assert match(inside, tmp_path / "i.csv", catalog=estimated.path) == 0
+    assert match(source, tmp_path / "r.csv", catalog=made.copy) == 0
+    assert "estimated" not in capsys.readouterr().err

@@ -6,9 +6,15 @@ import ast
 import importlib
 import importlib.util
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from tests.copies import make_copy
+from tests.docs.conftest import CORNERS
 from tests.docs.pages import DOCS, PAGES, Page
+from xmatch_hats.catalogs.region import Box
+from xmatch_hats.demo.sky import SkyBox, make_sky
 
 ELSEWHERE = {"astroquery", "dask_jobqueue"}
 """Packages that pages speak of, and nothing here needs."""
@@ -50,3 +56,26 @@ def test_the_page_on_python_runs(allwise, capsys):
     assert len(names["three"]) <= 6
     assert names["joined"].matched == 3000
     assert list(names["limits"].to_pylist()).count(None) == 0
+
+
+def test_the_page_on_a_first_field_runs(tmp_path, monkeypatch):
+    """Every row has a source on it but one, which lies amid two."""
+    sky = make_sky(3000, seed=1, box=SkyBox(*CORNERS))
+    root = tmp_path / "root"
+    make_copy(sky, root / "field" / "v1", coverage=Box(*CORNERS).coverage(), margin_arcsec=30.0)
+    (root / "field" / "current").symlink_to("v1")
+    ra, dec = sky["ra"].to_numpy()[:500], sky["dec"].to_numpy()[:500]
+    beside = np.array([1.3, -1.3]) / 3600
+    sources = {"RAJ2000": np.append(ra[1:], [ra[0], ra[0]]), "DEJ2000": np.append(dec[1:], dec[0] + beside)}
+    pd.DataFrame(sources).to_csv(tmp_path / "sources.csv", index=False)
+    monkeypatch.setenv("XMATCH_HATS_CATALOGS", str(root))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in Page(DOCS / "first-field.md").blocks("python"):
+        exec(compile(block, "first-field.md", "exec"), names)
+    assert (names["claims"].index[0], names["claims"].iloc[0]) == (sky["designation"][0].as_py(), 2)
+    assert 2.1 < names["field"].sky_fraction * 41_253 < 2.19
+    assert {"separations.png", "confusion.png", "several.png", "field_moc.fits"} <= {
+        path.name for path in tmp_path.iterdir()
+    }

@@ -197,6 +197,33 @@ def test_copies_and_lsdb_catalogues(zero):
         assert all(np.allclose(marks(axes)[name], places) for name, places in marks(other).items())
 
 
+def test_a_second_list_is_drawn_as_dots_all_over_the_picture(zero):
+    second = around((0.0, 0.2), (14.0, 14.0), (-14.0, 3.0), (16.0, 0.0))
+    axes = plots.finder((RA, DEC), NEAR, 1.0, margin=10.0, others=second)
+    found = marks(axes)
+    assert found.keys() == {'match at 0.50"', "other rows: 2", "second list: 3"}
+    assert np.allclose(found["second list: 3"], [(0.0, 0.2), (-14.0, 3.0), (14.0, 14.0)], atol=1e-6)
+    assert "second list: 3" in labels(axes)
+    named = marks(plots.finder((0.0, 0.0), NEAR, 5.0, width=400.0, others=zero))
+    assert [name.partition(":")[0] for name in named] == ["zero"]
+    assert marks(plots.finder((RA, DEC), NEAR.iloc[:0], others=second.iloc[3:])) == {}
+
+
+def test_rows_are_numbered_from_the_nearest():
+    told = {
+        text.get_text(): tuple(np.round(text.xy, 6))
+        for text in plots.finder((RA, DEC), NEAR, 1.0, margin=10.0, ranks=True).texts
+    }
+    assert told == {"1": (0.3, 0.4), "2": (3.0, 4.0), "3": (-6.0, 2.0)}
+    assert len(plots.finder((RA, DEC), NEAR).texts) == 0
+
+
+def test_a_position_is_marked_where_no_image_shows_it():
+    assert "position" in labels(plots.finder((RA, DEC), NEAR))
+    assert "position" in labels(plots.finder(alert(None), NEAR))
+    assert "position" not in labels(plots.finder(alert(as_fits(star(31, 31))), NEAR))
+
+
 def test_given_axes():
     _, axes = pyplot.subplots(1, 2)
     assert plots.finder((RA, DEC), NEAR, ax=axes[1]) is axes[1]
@@ -208,6 +235,7 @@ def test_given_axes():
     [
         (b"nonsense", PacketError, "not an Avro object container"),
         ("/nowhere/x.avro", PacketError, "/nowhere/x.avro: cannot be read: No such file"),
+        ("J001122.33+445566.7", PacketError, "text is the name of a packet's file; a position is"),
         ((10.0, 95.0), UsageError, "no chart can be made: declination outside"),
         ((np.nan, 5.0), UsageError, "no chart can be made: right ascension is missing"),
         (([1.0, 2.0], [1.0, 2.0]), UsageError, "a chart is made for one position, not for 2"),

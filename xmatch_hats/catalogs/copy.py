@@ -276,7 +276,10 @@ def near_names(name: str, names: Sequence[str]) -> str:
     """Tell which of some names somebody who wrote another may have meant: the nearest in any case, else the first."""
     by_case = {known.lower(): known for known in names}
     near = [by_case[key] for key in get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
-    return f"near names: {', '.join(near)}" if near else f"it has {', '.join(names[:20])}"
+    if near:
+        return f"near names: {', '.join(near)}"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"it has {', '.join(names[:20])}{more}"
 
 
 def guess_id(schema: pa.Schema) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import show_json
+from xmatch_hats.cli.console import counted, show_json
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def tell_finished(copy: LocalCopy, name: str | None, *, as_json: bool = False) -
         show_json(describe(copy) | {"current": current})
         return
     typer.echo(
-        f"{copy.path}: {copy.total_rows:,} rows in {len(copy.partitions):,} partitions, "
+        f"{copy.path}: {counted(copy.total_rows, 'row')} in {counted(len(copy.partitions), 'partition')}, "
         f"margin {copy.margin_arcsec:g} arcsec, coverage {copy.coverage.kind}"
         + (" (estimated)" if copy.coverage.estimated else "")
         + (f", side copy {side.bytes / 1e6:,.1f} MB" if (side := SideCopy.find(copy)) else "")

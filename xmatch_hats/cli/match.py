@@ -102,6 +102,8 @@ def match(  # noqa: PLR0913, options are the arguments of a command
     joined = joined_table(rows, results, join=join.value, names=titles)
     write_table(joined, out, overwrite=overwrite)
     _report(results, out, joined.num_rows, join, as_json)
+    if not as_json:
+        _tell_estimates(targets, results)
 
 
 def wanted_neighbors(neighbors: int | None, every: bool, catalogs: int = 1) -> int | None:
@@ -151,6 +153,19 @@ def _vizier_names(targets: Sequence[CatalogTarget]) -> dict[str, dict[str, str]]
             )
         titles[name] = {column: copy.definition.vizier_name(column) for column in copy.schema.names}
     return titles
+
+
+def _tell_estimates(targets: Sequence[CatalogTarget], results: Mapping[str, MatchResult]) -> None:
+    """Say where positions count as outside of a coverage that nobody recorded: many may only be near its border."""
+    from xmatch_hats.matching.status import MatchStatus
+
+    for target in targets:
+        copy, name = cast("LocalCopy", target.copy), str(target.name)
+        if copy.coverage.estimated and results[name].counts()[MatchStatus.OUTSIDE_COVERAGE.key]:
+            note(
+                f"note: the coverage of {name} is estimated from its rows, and cautious at the border "
+                "(`catalog import --coverage` takes a map)"
+            )
 
 
 def _report(results: Mapping[str, MatchResult], out: Path, rows: int, join: Join, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from xmatch_hats.errors import PacketError, RadiusError, UsageError
 from xmatch_hats.matching.batch import as_degrees
 from xmatch_hats.matching.forms import form_of
 from xmatch_hats.plots.results import Floats, arcsec
-from xmatch_hats.plots.style import BLUE, ORANGE, entitle, plain, plain_axes
+from xmatch_hats.plots.style import BLUE, GREEN, GREY, ORANGE, entitle, plain, plain_axes
 from xmatch_hats.plots.subjects import margin_of, name_of, neighbours_of, opened
 from xmatch_hats.sphere import PositionFault, offsets_arcsec, position_faults
 
@@ -51,12 +51,12 @@ class Subject:
 def finder(  # noqa: PLR0913 - all by keyword but what is always given
     alert: Any, catalog: Any, radius: u.Quantity | float = 1.0 * u.arcsec, *, cutout: str = "science",
     margin: u.Quantity | float | None = None, width: u.Quantity | float | None = None, number: int = 0,
-    pixel: u.Quantity | float = ZTF_PIXEL_ARCSEC, ax: Axes | None = None,
+    pixel: u.Quantity | float = ZTF_PIXEL_ARCSEC, others: Any = None, ranks: bool = False, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """Draw an alert's image with the rows of a catalogue around it, all to scale, north up and east on the left.
 
     Circles show the search radius and the margin; rows of the catalogue within the margin are marked, and the nearest
-    one within the radius, which is the match, with its separation.
+    one within the radius, which is the match, with its separation. Where there is no image, a cross marks the position.
 
     Parameters
     ----------
@@ -78,8 +78,12 @@ def finder(  # noqa: PLR0913 - all by keyword but what is always given
         Which alert of a packet that holds several, from 0.
     pixel : Quantity or float, optional
         Scale of the image, arcseconds per pixel; by default ZTF's.
+    others : str, Path, LocalCopy, lsdb.Catalog or a table, optional
+        A second list, drawn as dots all over the picture: of a row that several positions match with, those positions.
+    ranks : bool, optional
+        Number the rows of the catalogue, 1 for the nearest, as ``_rank`` of `xmatch_hats.crossmatch` does.
     ax : Axes, optional
-        Plain ones.
+        Plain ones, of a figure with ``layout="constrained"``, which makes room for the legend below.
 
     Returns
     -------
@@ -108,7 +112,14 @@ def finder(  # noqa: PLR0913 - all by keyword but what is always given
     stamp = read_cutout(subject.record, CUTOUTS[cutout])
     if stamp is not None:
         _show(axes, stamp, scale)
-    _mark(axes, *offsets_arcsec(ra, dec, subject.ra, subject.dec), apart, search)
+    else:
+        axes.plot(0.0, 0.0, "+", color=GREY, markersize=16, linestyle="none", label="position")
+    if others is not None:
+        _add(axes, opened(others), subject, half)
+    east, north = offsets_arcsec(ra, dec, subject.ra, subject.dec)
+    _mark(axes, east, north, apart, search)
+    if ranks:
+        _number(axes, east, north)
     _circle(axes, search, f'radius {search:g}"', ORANGE, "-")
     _circle(axes, reach, f'{"margin" if asked else "shown to"} {reach:g}"', BLUE, "--")
     axes.set(xlim=(half, -half), ylim=(-half, half))
@@ -163,6 +174,25 @@ def _mark(axes: Axes, east: Floats, north: Floats, apart: Floats, radius: float)
         )  # fmt: skip
 
 
+def _add(axes: Axes, catalog: Any, subject: Subject, half: float) -> None:
+    """Draw the rows of a second list as dots, wherever the square picture shows them."""
+    ra, dec, _ = neighbours_of(catalog, subject.ra, subject.dec, math.sqrt(2.0) * half)
+    east, north = offsets_arcsec(ra, dec, subject.ra, subject.dec)
+    shown = (np.abs(east) <= half) & (np.abs(north) <= half)
+    if shown.any():
+        label = plain(f"{name_of(catalog) or 'second list'}: {int(shown.sum()):,}")
+        axes.scatter(east[shown], north[shown], s=22, color=GREEN, linewidths=0, zorder=3, label=label)
+
+
+def _number(axes: Axes, east: Floats, north: Floats) -> None:
+    """Write beside each mark how many there are up to it, the nearest first."""
+    for rank, place in enumerate(zip(east, north, strict=True), start=1):
+        axes.annotate(
+            str(rank), place, xytext=(7, 5), textcoords="offset points", fontsize="small", color=GREY, zorder=5,
+            path_effects=_HALO, annotation_clip=True,
+        )  # fmt: skip
+
+
 def _explain(axes: Axes, subject: Subject, cutout: str, stamp: Cutout | None, name: str) -> None:
     place = f"RA {subject.ra:.5f}°, Dec {subject.dec:+.5f}°"
     entitle(axes, f"{subject.title}\n{place}" if subject.title else place, fontsize="medium")
@@ -193,7 +223,8 @@ def _subject_of(alert: Any, number: int) -> Subject:
         try:
             alert = path.read_bytes()
         except OSError as error:
-            raise PacketError(f"cannot be read: {error.strerror or error}", place=path) from error
+            hint = "text is the name of a packet's file; a position is a SkyCoord, or right ascension and declination"
+            raise PacketError(f"cannot be read: {error.strerror or error}", place=path, hint=hint) from error
     if isinstance(alert, bytes | bytearray | memoryview):
         alert = PacketReader().read(bytes(alert))
     if isinstance(alert, Packet):
