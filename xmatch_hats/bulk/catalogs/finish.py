@@ -18,7 +18,6 @@ from xmatch_hats.bulk.catalogs.rejects import rejected_schema, with_reasons
 from xmatch_hats.bulk.catalogs.settings import Settings
 from xmatch_hats.bulk.catalogs.sky import SKY_FILE, gather_sky, output_coverage
 from xmatch_hats.bulk.runs.provenance import copy_input, provenance, write_provenance
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs import intake, layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.coverage import Coverage
@@ -30,6 +29,7 @@ from xmatch_hats.catalogs.manifest import (
     copy_files,
     sha256_file,
 )
+from xmatch_hats.whole import unwritable
 
 SUMMARY_FILE = "summary.json"
 REJECTED_FILE = intake.REJECTED_FILE

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xmatch_hats import __version__
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
 from xmatch_hats.errors import AccountError, PartitionReadError
 from xmatch_hats.healpix import MAX_ORDER
+from xmatch_hats.whole import unwritable
 
 Written = Mapping[str, Any]
 """Record of a partition file: ``partition``, ``rows``, ``bytes``, ``sha256``."""

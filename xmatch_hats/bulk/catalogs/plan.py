@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from xmatch_hats.bulk.catalogs.memory import Budget
 from xmatch_hats.bulk.catalogs.units import Side
-from xmatch_hats.bulk.catalogs.where import Condition
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.margins import Tiles
 from xmatch_hats.catalogs.region import Region
+from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.matching.assemble import DISTANCE, RANK, RESULT_METADATA, STATUS, Join, catalog_names, result_names
 from xmatch_hats.matching.rule import MatchRule
 
