@@ -38,7 +38,7 @@ class _PartitionOutput:
         self._plan = plan
         first = partition[1] << 2 * (MAX_ORDER - partition[0])
         self.tile = int(np.searchsorted(plan.tiles.firsts, first))
-        self._rows = TableWriter(layout.partition_path(plan.main, partition), plan.schema, plan.scratch)
+        self._rows = TableWriter(layout.partition_path(plan.made.main, partition), plan.schema, plan.scratch)
         shard = plan.schema.append(pa.field(TILE_COLUMN, pa.int32()))
         self._shard = TableWriter(plan.shard(self.tile), shard, plan.scratch)
         self._takers: set[int] = set()
