@@ -14,7 +14,7 @@ from tests.conftest import LONGEST, TESTS
 PACKAGE = Path(__file__).resolve().parents[1] / "xmatch_hats"
 FLOORS = [
     {"errors"},
-    {"config", "display", "machine_code", "sphere", "healpix"},
+    {"config", "display", "machine_code", "quiet", "sphere", "healpix", "whole"},
     {"tables"},
     {"catalogs"},
     {"matching"},

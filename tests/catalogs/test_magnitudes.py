@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from xmatch_hats.bulk.catalogs.where import Condition
 from xmatch_hats.catalogs.definition import definition_for, load_definition
 from xmatch_hats.catalogs.magnitudes import BANDS, Magnitude, parse_map, split_map
+from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.errors import UsageError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -69,17 +70,25 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Makes the copy of a case, once."""
+
+    @cache
+    def made(case: str) -> LocalCopy:
+        table, margin = CASES[case]
+        return make_copy(table, tmp_path_factory.mktemp("margins") / "c", margin_arcsec=margin, partition_rows=700)
+
+    return made
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_margins_are_complete(case, tmp_path):
-    table, margin = CASES[case]
-    copy = make_copy(table, tmp_path / "c", margin_arcsec=margin, partition_rows=700)
-    assert check_complete(copy, table, np.random.default_rng(0)) > 5
+def test_margins_are_complete(made, case):
+    assert check_complete(made(case), CASES[case][0], np.random.default_rng(0)) > 5
 
 
-def test_margin_rows_are_sorted_and_outside_their_tile(tmp_path):
-    table = CASES["whole sky, wide"][0]
-    copy = make_copy(table, tmp_path / "c", margin_arcsec=3600.0, partition_rows=700)
-    for path in copy.margin_path.rglob("Npix=*.parquet"):
+def test_margin_rows_are_sorted_and_outside_their_tile(made):
+    for path in made("whole sky, wide").margin_path.rglob("Npix=*.parquet"):
         rows = pq.read_table(path, partitioning=None)
         order, pixel = (int(part.split("=")[1]) for part in (path.parts[-3], path.stem))
         index = rows["_healpix_29"].to_numpy()

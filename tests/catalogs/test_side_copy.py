@@ -53,7 +53,7 @@ def odd_table() -> pa.Table:
 def made(tmp_path_factory) -> Path:
     """An imported copy without a side copy."""
     folder = tmp_path_factory.mktemp("side") / "sky"
-    return make_copy(odd_table(), folder, partition_rows=40, side_copy=False).path
+    return make_copy(odd_table(), folder, partition_rows=80, side_copy=False).path
 
 
 @pytest.fixture

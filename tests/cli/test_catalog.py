@@ -55,6 +55,13 @@ def test_info_as_json_tells_columns_and_an_estimated_coverage(copy, capsys):
     assert "estimated" in capsys.readouterr().out
 
 
+def test_info_tells_what_to_cite(made, copy, capsys):
+    assert run(["catalog", "info", str(made.copy)]) == 0
+    assert "\ncitation    Cite Wright et al. 2010 (AJ 140, 1868), " in capsys.readouterr().out
+    assert run(["catalog", "info", str(copy)]) == 0
+    assert "citation" not in capsys.readouterr().out
+
+
 def test_info_of_a_foreign_copy(shared_data, capsys):
     folder = shared_data / "lsdb_oracle" / "small_sky"
     assert run(["catalog", "info", str(folder)]) == 0

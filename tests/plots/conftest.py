@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.copies import make_copy, patch_table
+from tests.shared import made_once
+from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.region import Cone
 from xmatch_hats.matching.api import crossmatch
 
@@ -28,18 +30,18 @@ def _no_figures_left():
 def pole(tmp_path_factory):
     """4,000 rows within two degrees of the north pole, in several partitions."""
     table = patch_table(4000, 0.0, 90.0, 2.0, seed=1)
-    return make_copy(
-        table, tmp_path_factory.mktemp("pole") / "pole", coverage=Cone(0.0, 90.0, 2.0).coverage(), partition_rows=600
-    )
+    settings = {"coverage": Cone(0.0, 90.0, 2.0).coverage(), "partition_rows": 600}
+    folder = made_once(tmp_path_factory, "plots-pole", lambda folder: make_copy(table, folder / "pole", **settings))
+    return LocalCopy.open(folder / "pole")
 
 
 @pytest.fixture(scope="session")
 def zero(tmp_path_factory):
     """8,000 rows within a degree of RA 0, Dec 0: 2,546 in a square degree."""
     table = patch_table(8000, 0.0, 0.0, 1.0, seed=2)
-    return make_copy(
-        table, tmp_path_factory.mktemp("zero") / "zero", coverage=Cone(0.0, 0.0, 1.0).coverage(), partition_rows=2000
-    )
+    settings = {"coverage": Cone(0.0, 0.0, 1.0).coverage(), "partition_rows": 2000}
+    folder = made_once(tmp_path_factory, "plots-zero", lambda folder: make_copy(table, folder / "zero", **settings))
+    return LocalCopy.open(folder / "zero")
 
 
 @pytest.fixture(scope="session")

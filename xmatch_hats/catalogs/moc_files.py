@@ -69,7 +69,7 @@ def read_moc(path: Path) -> MOC:
             reason = "neither a FITS file, nor JSON, nor text of cells"
         raise CoverageError(f"not a readable MOC: {reason}", place=path, hint=_WAY_OUT) from error
     except (ValueError, AttributeError, UnicodeDecodeError) as error:
-        raise CoverageError("not a readable MOC", place=path, hint=_WAY_OUT) from error
+        raise CoverageError(f"not a readable MOC: {error}", place=path, hint=_WAY_OUT) from error
 
 
 def _checked(moc: MOC, path: Path) -> MOC:
@@ -85,7 +85,7 @@ def _moc_of_json(path: Path) -> MOC:
     parts = [np.empty((0, 2), dtype=np.int64)]
     deepest = 0
     for key, members in content.items():
-        order = int(key)
+        order = int(key) if key.isdecimal() else -1
         if not 0 <= order <= healpix.MAX_ORDER or not isinstance(members, list):
             raise CoverageError(f"not a MOC: {key!r} is not a HEALPix order with a list of cells", place=path)
         if not all(isinstance(cell, int) and 0 <= cell < 12 << (2 * order) for cell in members):

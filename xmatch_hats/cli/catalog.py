@@ -286,6 +286,7 @@ def _show_info(described: dict[str, Any]) -> None:
         "copy": described["path"],
         "name": described["name"],
         "definition": f"{described['definition']}: {described['title']}" if described["definition"] else "none",
+        "citation": described["citation"],
         "rows": f"{described['rows']:,}",
         "partitions": f"{described['partitions']:,} ({orders})",
         "margin": f"{margin:g} arcsec" if margin else "none: nothing can be searched across borders",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.cli import PROGRAM
-from xmatch_hats.cli.console import quiet
+from xmatch_hats.quiet import quiet
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.cli.completion import complete_catalog
-from xmatch_hats.cli.console import counted, quiet, working
+from xmatch_hats.cli.console import counted, working
+from xmatch_hats.quiet import quiet
 
 if TYPE_CHECKING:
     from xmatch_hats.doctor import Report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +11,10 @@ from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.cli.console import counted, note, show_json, show_rows
 from xmatch_hats.cli.options import OverwriteOption, split_target
 from xmatch_hats.errors import UsageError
+from xmatch_hats.images.kinds import Kind
 
 if TYPE_CHECKING:
     from xmatch_hats.images.star_catalogs import StarFile
-
-
-class ImageKind(StrEnum):
-    """What the FITS files are."""
-
-    EXPOSURE = "exposure"
-    TILE = "tile"
 
 
 def star_cat(  # noqa: PLR0913, options are the arguments of a command
@@ -37,7 +30,7 @@ def star_cat(  # noqa: PLR0913, options are the arguments of a command
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")],
     kind: Annotated[
-        ImageKind | None,
+        Kind | None,
         typer.Option("--kind", help="Every image HDU is a CCD, or the first is all. Default: by their number."),
     ] = None,
     magnitudes: Annotated[
@@ -81,7 +74,7 @@ def star_cat(  # noqa: PLR0913, options are the arguments of a command
     if out.exists() and not out.is_dir():
         raise UsageError("the output is a file", place=out, hint="give the name of a folder")
     name, place = split_target(catalog)
-    job = StarJob(out, Naming(prefix, number), kind.value if kind else None, allow_partial, overwrite)
+    job = StarJob(out, Naming(prefix, number), kind, allow_partial, overwrite)
     pairs = split_map(magnitudes, "--magnitudes") if magnitudes else None
     choice = StarChoice.of(open_copy(place), pairs, stars, faint)
     with StageProgress() as progress:

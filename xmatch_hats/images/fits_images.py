@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xmatch_hats.errors import ImageError, UsageError
 from xmatch_hats.images.footprint import Footprint
+from xmatch_hats.images.kinds import Kind
+from xmatch_hats.quiet import quiet
 
-__all__ = ["Image", "Kind", "Naming", "read_images"]
-
-Kind = Literal["exposure", "tile"]
+__all__ = ["Image", "Naming", "read_images"]
 
 _SUFFIX = re.compile(r"(\.fits?|\.fts|\.fz|\.gz|\.bz2)+$", re.IGNORECASE)
 _DASHED = re.compile(r"((?:-\d+)+)$")
@@ -190,15 +190,9 @@ def _check_frame(wcs: Any, place: str) -> None:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep what astropy says of odd headers to itself: what matters is raised."""
-    logger = logging.getLogger("astropy")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet("astropy", logging.ERROR), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def __dir__() -> list[str]:

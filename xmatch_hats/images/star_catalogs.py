@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.errors import ImageError, UsageError
-from xmatch_hats.images.fits_images import Image, Kind, Naming, read_images
+from xmatch_hats.images.fits_images import Image, Naming, read_images
 from xmatch_hats.images.footprint import around
+from xmatch_hats.images.kinds import Kind
 from xmatch_hats.images.star_choice import StarChoice
 from xmatch_hats.images.star_files import star_text
 from xmatch_hats.matching.search import Bounds, Cone, Floats, region_rows
+from xmatch_hats.whole import unwritable, written_whole
 
 __all__ = ["Outcome", "StarFile", "StarJob", "write_star_catalogs"]
 

@@ -15,8 +15,8 @@ from xmatch_hats.errors import CatalogError, UsageError
 from xmatch_hats.images.star_files import Stars
 
 if TYPE_CHECKING:
-    from xmatch_hats.bulk.catalogs.where import Condition
     from xmatch_hats.catalogs.definition import StarPreset
+    from xmatch_hats.catalogs.where import Condition
 
 __all__ = ["StarChoice"]
 
@@ -68,7 +68,7 @@ class StarChoice:
         CatalogError
             The copy lacks a column.
         """
-        from xmatch_hats.bulk.catalogs.where import Condition
+        from xmatch_hats.catalogs.where import Condition
 
         preset, note = _preset(copy), ""
         if magnitudes is None:

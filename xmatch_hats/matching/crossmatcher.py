@@ -19,7 +19,6 @@ from xmatch_hats.matching.batch import Found, Positions, merge_found, sort_posit
 from xmatch_hats.matching.lsdb_engine import LsdbEngine
 from xmatch_hats.matching.resident.cache import CacheCounts, bytes_of_cache
 from xmatch_hats.matching.resident.side import ResidentEngine, ResidentSide
-from xmatch_hats.matching.resident.work import CACHE
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.states import folder_state, state_reads
@@ -74,7 +73,8 @@ class Crossmatcher:
         Worker processes of a local cluster; 0 uses threads of this process; by default one per core.
     cache_bytes : int, optional
         Memory in which each worker may keep partitions between batches; by default 1 GiB, or a quarter of what the
-        worker may use where that is less. With 0 each batch opens its partitions anew.
+        worker may use where that is less. With 0 each batch opens its partitions anew. Crossmatchers share what threads
+        of this process keep: the largest bound of those that are open counts, and one of 0 adds nothing of its own.
 
     Raises
     ------
@@ -116,7 +116,6 @@ class Crossmatcher:
         self._states = tuple(folder_state(target.copy.path) for target in self.targets)
         self._closed = False
         self._is_shared = isinstance(scheduler, Scheduler)
-        self._is_here = workers == 0
         if not isinstance(scheduler, Scheduler):
             self._scheduler = Scheduler(client, scheduler, workers)
         elif client is None and workers is None:
@@ -267,13 +266,11 @@ class Crossmatcher:
     def close(self) -> None:
         """Close the cluster and the client that were started here; those that were given stay open.
 
-        What threads of this process have kept is given up, unless they are shared.
+        With them goes what their workers kept. Threads of this process go on keeping what others that are open use too.
         """
         self._closed = True
         if not self._is_shared:
             self._scheduler.close()
-        if self._is_here:
-            CACHE.clear()
 
     def __enter__(self) -> Self:
         return self

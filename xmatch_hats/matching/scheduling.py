@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from threading import RLock
@@ -89,6 +90,7 @@ class Scheduler:
         self._pool: ThreadPoolExecutor | None = None
         self._homes = 0
         self._closed = False
+        self._endings: list[weakref.finalize] = []
 
     @property
     def place(self) -> str:
@@ -100,6 +102,11 @@ class Scheduler:
         if self._workers == 0:
             return "threads of this process"
         return f"a cluster of {self._number_of_workers()} workers on this machine"
+
+    @property
+    def in_threads(self) -> bool:
+        """Whether all runs in threads of this process."""
+        return self._workers == 0
 
     @property
     def dashboard(self) -> str | None:
@@ -271,6 +278,12 @@ class Scheduler:
         self._drop()
         if self._pool is not None:
             self._pool.shutdown(wait=False)
+        for ending in self._endings:
+            ending()
+
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Have something called when it is closed, or when nobody holds it any more."""
+        self._endings.append(weakref.finalize(self, call))
 
     def __enter__(self) -> Self:
         return self

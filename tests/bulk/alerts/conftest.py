@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bulk.alerts.nights import Sky, make_sky, write_archive
+from tests.bulk.alerts.nights import Sky, make_sky, sky_in, write_archive
+from tests.shared import made_once
 
 
 @pytest.fixture(scope="session")
 def sky(tmp_path_factory) -> Sky:
     """A catalogue of 20,000 rows across RA 0, and 2,500 alerts on it."""
-    return make_sky(tmp_path_factory.mktemp("sky"), 2_500)
+    return sky_in(made_once(tmp_path_factory, "alerts-sky", lambda folder: make_sky(folder, 2_500)), 2_500)
 
 
 @pytest.fixture(scope="session")

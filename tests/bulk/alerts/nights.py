@@ -97,9 +97,15 @@ class Sky:
 
 
 def make_sky(folder: Path, alerts: int, rows: int = 20_000, size_deg: float = 2.0) -> Sky:
+    sky = sky_in(folder, alerts, rows, size_deg)
+    make_copy(sky.rows, sky.catalog, coverage="all-sky", name="stars")
+    return sky
+
+
+def sky_in(folder: Path, alerts: int, rows: int = 20_000, size_deg: float = 2.0) -> Sky:
+    """What `make_sky` has made in a folder, or is to make."""
     table = patch_table(rows, 0.0, 0.0, size_deg, seed=1)
     table = table.append_column("mag", pa.array(np.linspace(10, 20, rows)))
-    make_copy(table, folder / "stars", coverage="all-sky", name="stars")
     rng = np.random.default_rng(2)
     near = rng.integers(0, rows, alerts)
     far = patch_table(alerts, 0.0, 0.0, size_deg, seed=3)

@@ -70,7 +70,7 @@ def _done_in(folder: Path) -> int:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("alerts", "kills", "workers", "form"),
-    [(6_000, 1, 0, "parquet"), full_size(100_000, 20, 2, "hats")],
+    [(4_000, 1, 0, "parquet"), full_size(100_000, 20, 2, "hats")],
     ids=["threads", "workers"],
 )
 def test_a_night_that_is_killed_again_and_again(tmp_path, capsys, record_property, alerts, kills, workers, form):

@@ -40,7 +40,7 @@ def dense(tmp_path_factory):
     )
     write_plain(left, folder / "left", 1)
     make_copy(right, folder / "coarse", partition_rows=100_000)
-    make_copy(right, folder / "fine", partition_rows=300)
+    make_copy(right, folder / "fine", partition_rows=500)
     return folder, left, right.to_pandas()
 
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from xmatch_hats.bulk.runs.task import Task
-from xmatch_hats.bulk.runs.whole import written_whole
 from xmatch_hats.errors import CatalogError, PartitionReadError
+from xmatch_hats.whole import written_whole
 
 
 def square(number: int, folder: Path) -> dict[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
 import pytest
 
-from xmatch_hats.matching.resident.cache import CacheCounts, PartitionCache
+from xmatch_hats.matching.resident.cache import CacheCounts, CacheKey, PartitionCache
 
 
 class Fake:
@@ -21,6 +22,11 @@ class Fake:
         return self.current
 
 
+def key(letter: str) -> CacheKey:
+    """A partition of the catalogue that is called by the same letter in capitals."""
+    return CacheKey(letter.upper(), None, letter)
+
+
 class Shelf:
     """A cache, and partitions called by letters."""
 
@@ -30,12 +36,10 @@ class Shelf:
         self.counts = CacheCounts()
         self.opened: list[str] = []
 
-    def use(self, letters: str, size: int = 10, grow: int = 0) -> list[Fake]:
-        used = []
+    def use(self, letters: str, size: int = 10, grow: int = 0, limit: int | None = None) -> list[Fake]:
+        used, limit = [], self.limit if limit is None else limit
         for letter in letters:
-            with self.cache.using(
-                letter, lambda letter=letter: self.open(letter, size), self.limit, self.counts
-            ) as found:
+            with self.cache.using(key(letter), lambda name=letter: self.open(name, size), limit, self.counts) as found:
                 found.bytes += grow
                 used.append(found)
         return used
@@ -87,7 +91,7 @@ def test_one_that_cannot_be_opened_is_not_kept():
     def fail():
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"), shelf.cache.using("a", fail, 100, shelf.counts):
+    with pytest.raises(OSError, match="gone"), shelf.cache.using(key("a"), fail, 100, shelf.counts):
         pass
     shelf.use("a")
     assert shelf.counts == CacheCounts(hits=0, misses=2, evictions=0, bytes=10)
@@ -109,8 +113,8 @@ def test_threads_share_it():
     tallies = [CacheCounts() for _ in range(4)]
 
     def work(tally: CacheCounts, seed: int) -> None:
-        for letter in np.random.default_rng(seed).integers(0, 9, 500):
-            with cache.using(letter, lambda: Fake(10), limit, tally) as partition:
+        for place in np.random.default_rng(seed).integers(0, 9, 500).tolist():
+            with cache.using(key("abcdefghi"[place]), lambda: Fake(10), limit, tally) as partition:
                 assert partition.bytes == 10
 
     threads = [threading.Thread(target=work, args=(tally, i)) for i, tally in enumerate(tallies)]
@@ -120,6 +124,78 @@ def test_threads_share_it():
         thread.join()
     assert all(tally.hits + tally.misses == 500 for tally in tallies)
     final = CacheCounts()
-    with cache.using(0, lambda: Fake(10), limit, final):
+    with cache.using(key("a"), lambda: Fake(10), limit, final):
         pass
     assert final.bytes == 50
+
+
+class TestUsers:
+    """What is kept for whom: of each catalogue as long as there is somebody who uses it."""
+
+    def test_who_leaves_gives_up_what_nobody_else_uses(self):
+        shelf = Shelf(100)
+        leave, leave_too = shelf.cache.enter("AB", 100), shelf.cache.enter("BC", 100)
+        shelf.use("abcd")
+        leave()
+        shelf.use("bcd")
+        assert shelf.opened == ["a", "b", "c", "d"]
+        assert shelf.cache.bytes == 30
+        leave_too()
+        # What nobody entered for, as in a worker, stays.
+        assert shelf.cache.bytes == 10
+        shelf.use("d")
+        assert shelf.opened == ["a", "b", "c", "d"]
+
+    def test_the_largest_bound_counts(self):
+        shelf = Shelf(100)
+        leave = shelf.cache.enter("A", 40)
+        shelf.use("ab" + "cdef", limit=20)
+        assert shelf.cache.bytes == 40
+        leave()
+        shelf.use("f", limit=20)
+        assert shelf.cache.bytes == 20
+
+    @pytest.mark.parametrize("entered", [True, False])
+    def test_a_bound_of_0_neither_keeps_nor_gives_up(self, entered):
+        shelf = Shelf(20)
+        if entered:
+            shelf.cache.enter("A", 20)
+        shelf.use("ab")
+        shelf.use("acac", limit=0)
+        assert shelf.opened == ["a", "b", "c", "c"]
+        assert shelf.counts == CacheCounts(hits=2, misses=4, evictions=2, bytes=20)
+        # What it had grow is counted, and given up with the next use of others.
+        shelf.use("a", grow=5, limit=0)
+        assert shelf.counts.bytes == 25
+        shelf.use("a")
+        assert shelf.counts.bytes == 15
+
+    def test_who_leaves_while_others_hold_the_lock_is_not_waited_for(self):
+        """What collects garbage calls it in any thread at any time, also within the lock."""
+        shelf = Shelf(100)
+        leave = shelf.cache.enter("A", 100)
+        shelf.use("ab")
+        with shelf.cache._locked():
+            leave()
+            assert shelf.cache.bytes == 20
+        assert shelf.cache.bytes == 10
+
+    def test_threads_that_come_and_go(self):
+        cache, tally = PartitionCache(), CacheCounts()
+
+        def work(seed: int) -> None:
+            for letter in np.random.default_rng(seed).choice(list("abc"), 200):
+                leave = cache.enter(letter.upper(), 100)
+                with cache.using(key(letter), lambda: Fake(10), 100, CacheCounts()):
+                    gc.collect(0)
+                leave()
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert cache.bytes == 0
+        with cache.using(key("a"), lambda: Fake(10), 100, tally):
+            pass
+        assert (tally.misses, tally.bytes) == (1, 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,18 @@ from xmatch_hats.catalogs.side_copy import build_side_copy, remove_side_copy
 from xmatch_hats.errors import UsageError
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.following import FollowingMatcher
-from xmatch_hats.matching.resident import work
-from xmatch_hats.matching.resident.cache import CacheCounts
+from xmatch_hats.matching.resident import side, work
+from xmatch_hats.matching.resident.cache import CacheCounts, PartitionCache
 from xmatch_hats.matching.scheduling import Scheduler
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch) -> PartitionCache:
+    """What this process keeps, of these tests alone."""
+    cache = PartitionCache()
+    for module in (work, side):
+        monkeypatch.setattr(module, "CACHE", cache)
+    return cache
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +70,7 @@ def open_matcher(copy, **keywords) -> Crossmatcher:
     return Crossmatcher([target], n_neighbors=2, **({"workers": 0} if "client" not in keywords else {}), **keywords)
 
 
-def test_what_was_met_is_not_opened_again(copy, positions, answer):
+def test_what_was_met_is_not_opened_again(copy, positions, answer, cache):
     with open_matcher(copy) as matcher:
         assert matcher.cache_counts() == CacheCounts()
         assert_equal(matcher.match(*positions)["patch"], answer)
@@ -78,7 +88,49 @@ def test_what_was_met_is_not_opened_again(copy, positions, answer):
         matcher.match(positions[0][:1], positions[1][:1])
         assert matcher.cache_counts().hits - second.hits <= 4
     # Threads of a process give up what they kept when nobody uses them any more.
-    assert work.CACHE.bytes == 0
+    assert cache.bytes == 0
+
+
+def test_what_one_keeps_another_does_not_give_up(copy, positions, answer, cache):
+    with open_matcher(copy) as matcher:
+        matcher.match(*positions)
+        for cache_bytes in (None, 0, 30_000):
+            with open_matcher(copy, cache_bytes=cache_bytes) as other:
+                other.match(positions[0][:1], positions[1][:1])
+            other.close()
+            assert_equal(matcher.match(*positions)["patch"], answer)
+        assert matcher.cache_counts().misses == len(copy.partitions)
+    assert cache.bytes == 0
+
+
+def test_one_that_keeps_nothing_leaves_what_other_catalogues_keep(copy, pristine, positions, cache):
+    with open_matcher(copy) as matcher, open_matcher(pristine, cache_bytes=0) as other:
+        matcher.match(*positions)
+        kept = cache.bytes
+        other.match(*positions)
+        assert cache.bytes == kept
+        assert other.cache_counts().evictions == len(copy.partitions)
+        matcher.close()
+        assert cache.bytes == 0
+
+
+def test_one_that_closes_gives_up_its_own_catalogues_only(copy, pristine, positions, cache):
+    with open_matcher(copy) as matcher:
+        matcher.match(*positions)
+        kept = cache.bytes
+        with open_matcher(pristine) as other:
+            other.match(*positions)
+            assert cache.bytes > kept
+        assert cache.bytes == kept
+
+
+def test_one_that_nobody_closes_keeps_nothing_when_it_is_gone(copy, positions, cache):
+    matcher = open_matcher(copy)
+    matcher.match(*positions)
+    assert cache.bytes > 0
+    del matcher
+    gc.collect()
+    assert cache.bytes == 0
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 30_000])
@@ -164,10 +216,10 @@ class TestSideCopies:
     """They are used where they hold what is asked for; where they cannot be read, the answer is the same."""
 
     def test_rows_are_taken_from_it(self, copy, positions, answer):
-        side = build_side_copy(copy)
+        built = build_side_copy(copy)
         with open_matcher(copy) as matcher:
             assert_equal(matcher.match(*positions)["patch"], answer)
-            assert matcher.cache_counts().bytes == side.bytes
+            assert matcher.cache_counts().bytes == built.bytes
 
     def test_it_goes_and_comes_while_it_is_used(self, copy, positions, answer):
         build_side_copy(copy)
@@ -180,19 +232,19 @@ class TestSideCopies:
                 assert_equal(matcher.match(*positions)["patch"], answer)
 
     def test_one_that_lacks_a_column_is_not_used(self, copy, positions, answer):
-        side = build_side_copy(copy, ["ra", "dec"])
+        built = build_side_copy(copy, ["ra", "dec"])
         with open_matcher(copy) as matcher:
             assert_equal(matcher.match(*positions)["patch"], answer)
-            assert matcher.cache_counts().bytes != side.bytes
+            assert matcher.cache_counts().bytes != built.bytes
 
     def test_wrong_offsets_of_texts_do_not_end_the_process(self, patch, positions, tmp_path):
         names = pa.array([f"star {number}" for number in range(len(patch))])
         copy = make_copy(patch.append_column("name", names), tmp_path / "named", margin_arcsec=30.0)
-        side = build_side_copy(copy)
+        built = build_side_copy(copy)
         with open_matcher(copy) as matcher:
             before = matcher.match(*positions)["patch"]
             for partition in copy.partitions:
-                path, text = side.path(partition), side.read(partition)["name"]
+                path, text = built.path(partition), built.read(partition)["name"]
                 data, offsets = bytearray(path.read_bytes()), text.buffers()[1].to_pybytes()
                 data[data.find(offsets) + 4 * (len(text) // 2) + 3] ^= 0x3F
                 path.write_bytes(data)
@@ -201,13 +253,13 @@ class TestSideCopies:
     def test_it_is_taken_up_with_the_next_opening(self, copy, positions, answer):
         with open_matcher(copy) as first, open_matcher(copy) as second:
             first.match(*positions)
-            side = build_side_copy(copy)
+            built = build_side_copy(copy)
             assert_equal(second.match(*positions)["patch"], answer)
-            assert second.cache_counts().bytes > side.bytes
+            assert second.cache_counts().bytes > built.bytes
             assert_equal(first.match(*positions)["patch"], answer)
 
 
-def test_counts_go_on_over_versions(copy, pristine, positions, tmp_path):
+def test_counts_go_on_over_versions(copy, pristine, positions, tmp_path, cache):
     link = tmp_path / "current"
     link.symlink_to(copy.path)
     with Scheduler(workers=0) as scheduler:
@@ -221,7 +273,8 @@ def test_counts_go_on_over_versions(copy, pristine, positions, tmp_path):
     partitions = len(copy.partitions)
     # Back at the first version, its partitions are still there.
     assert (counts.misses, counts.hits) == (2 * partitions, partitions)
-    work.CACHE.clear()
+    # With what they ran on, all is given up.
+    assert cache.bytes == 0
 
 
 def test_workers_import_neither_lsdb_nor_hats():

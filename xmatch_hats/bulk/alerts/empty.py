@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from xmatch_hats.bulk.catalogs.metadata import write_collection
+from xmatch_hats.bulk.catalogs.metadata import Collection, write_collection
 from xmatch_hats.bulk.runs.provenance import software
 from xmatch_hats.catalogs.convert import artifact_name
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.importer import DEFAULT_MARGIN_ARCSEC
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
 from xmatch_hats.catalogs.manifest import CoverageRecord, Manifest, SourceRecord, hash_files
-
-
-@dataclass(frozen=True)
-class _Empty:
-    collection: Path
-    name: str
-    schema: pa.Schema
-    map_order: int = 0
-    margin_arcsec: float = DEFAULT_MARGIN_ARCSEC
-
-    @property
-    def main(self) -> Path:
-        return self.collection / self.name
-
-    @property
-    def margin(self) -> Path:
-        return self.collection / f"{self.name}_margin"
 
 
 def empty_collection(
@@ -61,7 +43,7 @@ def empty_collection(
     shutil.rmtree(out, ignore_errors=True)
     if HEALPIX_COLUMN not in schema.names:
         schema = schema.insert(0, pa.field(HEALPIX_COLUMN, pa.int64()))
-    empty = _Empty(out, artifact_name(name), schema)
+    empty = Collection(out, artifact_name(name), schema, map_order=0, margin_arcsec=DEFAULT_MARGIN_ARCSEC)
     properties = {"catalog_type": "object", "ra_column": "ra", "dec_column": "dec"}
     write_collection(empty, [], [], np.zeros(12, np.int64), properties)
     coverage = Coverage("rows", np.zeros((0, 2), np.int64), 0, "no rows")

@@ -24,12 +24,12 @@ from xmatch_hats.bulk.alerts.slice_book import End
 from xmatch_hats.bulk.alerts.work import schema_of_rows
 from xmatch_hats.bulk.runs.provenance import write_provenance
 from xmatch_hats.bulk.runs.shared import Shared
-from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.catalogs.importer import Telling, build_copy
 from xmatch_hats.catalogs.manifest import SourceRecord
 from xmatch_hats.errors import AccountError, PacketError
 from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.whole import unwritable, written_whole
 
 FORMATS = ("hats", "parquet")
 _KEYS = ("in", *(status.key for status in MatchStatus))

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.errors import XmatchError
+from xmatch_hats.whole import unwritable
 
 FILE_ROWS = 1_048_576
 GROUP_ROWS = 65_536

@@ -20,7 +20,6 @@ from xmatch_hats.bulk.alerts.gather import read_rows
 from xmatch_hats.bulk.alerts.likeness import alike, matched_with, told_differences
 from xmatch_hats.bulk.alerts.published import NOTES, SUMMARY, damage
 from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME, provenance, write_provenance
-from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.importer import Progress, Silent, build_copy
@@ -28,6 +27,7 @@ from xmatch_hats.catalogs.layout import RESERVED, is_collection
 from xmatch_hats.catalogs.manifest import Manifest, SourceRecord, hash_files
 from xmatch_hats.catalogs.staging import Staging
 from xmatch_hats.errors import AccountError, CatalogError, UsageError
+from xmatch_hats.whole import unwritable, written_whole
 
 WORK, MATCHES = "bulk merge", "matches"
 """As the provenance calls it; and where that tells what archives were matched with, as `alike` gives it."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xmatch_hats.bulk.runs.whole import written_whole
 from xmatch_hats.catalogs.manifest import HASH_BLOCK_BYTES, sha256_file
+from xmatch_hats.whole import written_whole
 
 PACKETS = "packets.json"
 """Notes with its size and checksum."""

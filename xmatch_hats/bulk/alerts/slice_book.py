@@ -12,7 +12,7 @@ from typing import Any
 
 from xmatch_hats.bulk.alerts.gzip_stream import BEGINNING, Point
 from xmatch_hats.bulk.alerts.inflate import Border
-from xmatch_hats.bulk.runs.whole import unwritable, written_whole
+from xmatch_hats.whole import unwritable, written_whole
 
 
 @dataclass(frozen=True)

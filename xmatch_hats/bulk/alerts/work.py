@@ -22,13 +22,13 @@ from xmatch_hats.bulk.alerts.columns import field_paths, make_rows, row_schema
 from xmatch_hats.bulk.alerts.decode import REJECT_SCHEMA, Decoded, decode, position_error
 from xmatch_hats.bulk.alerts.plan import SlicePlan
 from xmatch_hats.bulk.runs.shared import Shared
-from xmatch_hats.bulk.runs.whole import written_whole
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.errors import AccountError, PartitionReadError
 from xmatch_hats.matching.assemble import joined_table
 from xmatch_hats.matching.crossmatcher import Crossmatcher
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.status import MatchStatus, combine_statuses
+from xmatch_hats.whole import written_whole
 
 _kept = threading.local()
 """Readers and matchers serve one thread at a time; partitions that are open are shared by all of a process."""

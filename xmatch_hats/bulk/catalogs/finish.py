@@ -18,7 +18,6 @@ from xmatch_hats.bulk.catalogs.rejects import rejected_schema, with_reasons
 from xmatch_hats.bulk.catalogs.settings import Settings
 from xmatch_hats.bulk.catalogs.sky import SKY_FILE, gather_sky, output_coverage
 from xmatch_hats.bulk.runs.provenance import copy_input, provenance, write_provenance
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs import intake, layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.coverage import Coverage
@@ -30,6 +29,7 @@ from xmatch_hats.catalogs.manifest import (
     copy_files,
     sha256_file,
 )
+from xmatch_hats.whole import unwritable
 
 SUMMARY_FILE = "summary.json"
 REJECTED_FILE = intake.REJECTED_FILE
@@ -78,23 +78,23 @@ class Finish:
         plan = self.plan
         totals = account(self.units.values(), self.left, whole=self.whole, dropped=self.dropped)
         try:
-            plan.collection.mkdir(parents=True, exist_ok=True)
-            Manifest.remove(plan.collection)
-            sky = gather_sky(list(self.units), plan, plan.collection / SKY_FILE)
+            plan.made.folder.mkdir(parents=True, exist_ok=True)
+            Manifest.remove(plan.made.folder)
+            sky = gather_sky(list(self.units), plan, plan.made.folder / SKY_FILE)
             written = [part for record in self.units.values() for part in record["partitions"]]
-            write_collection(plan, written, self.margins, sky, self._properties())
+            write_collection(plan.made, written, self.margins, sky, self._properties())
             self._write_rejected()
             self._write_json(SUMMARY_FILE, totals)
             facts = self._provenance()
-            write_provenance(plan.collection, plan.scratch, facts)
+            write_provenance(plan.made.folder, plan.scratch, facts)
             coverage = output_coverage(self.left.coverage, plan)
-            coverage.save(plan.collection)
+            coverage.save(plan.made.folder)
             log = plan.folder / LOG_FILE
             if log.is_file():
-                (plan.collection / LOG_FILE).write_bytes(log.read_bytes())
+                (plan.made.folder / LOG_FILE).write_bytes(log.read_bytes())
             self._write_manifest(written, totals, coverage, facts)
         except OSError as error:
-            raise unwritable(error.filename or plan.collection, error) from error
+            raise unwritable(error.filename or plan.made.folder, error) from error
         return totals
 
     def _properties(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Finish:
 
     def _write_rejected(self) -> None:
         """Put the rejected left rows, which no partition can hold, into one file; those of an import come first."""
-        path = self.plan.collection / REJECTED_FILE
+        path = self.plan.made.folder / REJECTED_FILE
         path.unlink(missing_ok=True)
         files = [found for name in self.units if (found := self.plan.rejected(name)).is_file()]
         if not files and not self.dropped:
@@ -132,7 +132,7 @@ class Finish:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=1)
-        (self.plan.collection / name).write_text(text + "\n", encoding="utf-8")
+        (self.plan.made.folder / name).write_text(text + "\n", encoding="utf-8")
 
     def _write_manifest(
         self,
@@ -143,13 +143,13 @@ class Finish:
     ) -> None:
         plan = self.plan
         known: dict[str, FileRecord] = {}
-        for folder, parts in ((plan.main, written), (plan.margin, self.margins)):
+        for folder, parts in ((plan.made.main, written), (plan.made.margin, self.margins)):
             for part in parts:
-                path = layout.partition_path(folder, tuple(part["partition"])).relative_to(plan.collection)
+                path = layout.partition_path(folder, tuple(part["partition"])).relative_to(plan.made.folder)
                 known[path.as_posix()] = FileRecord(bytes=part["bytes"], sha256=part["sha256"])
-        for path in copy_files(plan.collection):
+        for path in copy_files(plan.made.folder):
             if path.as_posix() not in known:
-                file = plan.collection / path
+                file = plan.made.folder / path
                 known[path.as_posix()] = FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file))
         Manifest(
             software=facts["software"],
@@ -163,7 +163,7 @@ class Finish:
             coverage=CoverageRecord(**coverage.summary()),
             self_check=None,
             files=dict(sorted(known.items())),
-        ).write(plan.collection)
+        ).write(plan.made.folder)
 
     def _id_column(self) -> str | None:
         """The left side's, where it is kept and each left row comes once."""

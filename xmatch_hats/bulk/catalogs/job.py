@@ -112,7 +112,7 @@ class CatalogJob:
             whole = len(plan.left.partitions) == len(left.partitions)
             records = list(margins.done.values())
             totals = Finish(plan, self.settings, left, right, outcome.done, records, whole, self.tables).run()
-            staging.publish(plan.collection)
+            staging.publish(plan.made.folder)
         remove_left(self.out)
         partitions = sum(len(record["partitions"]) for record in outcome.done.values())
         return Joined(

@@ -58,7 +58,7 @@ def gather_margin(taker: int, givers: tuple[int, ...], shared: Shared[Plan]) -> 
     """
     plan = shared.value
     partition = plan.tiles[taker]
-    path = layout.partition_path(plan.margin, partition)
+    path = layout.partition_path(plan.made.margin, partition)
     writer = TableWriter(path, plan.schema, plan.scratch)
     shard_schema = plan.schema.append(pa.field(TILE_COLUMN, pa.int32()))
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,37 +13,41 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xmatch_hats import __version__
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
 from xmatch_hats.errors import AccountError, PartitionReadError
 from xmatch_hats.healpix import MAX_ORDER
+from xmatch_hats.whole import unwritable
 
 Written = Mapping[str, Any]
 """Record of a partition file: ``partition``, ``rows``, ``bytes``, ``sha256``."""
 
 
-class Collection(Protocol):
-    """What a collection is, and where; members are called as those of `xmatch_hats.bulk.catalogs.plan.Plan`."""
+@dataclass(frozen=True)
+class Collection:
+    """What a collection is, and where."""
+
+    folder: Path
+    name: str
+    """Of its main table."""
+    schema: pa.Schema
+    map_order: int
+    """HEALPix order in which rows are counted."""
+    margin_arcsec: float
 
     @property
-    def collection(self) -> Path: ...  # noqa: D102
+    def main(self) -> Path:
+        """Folder of the main table."""
+        return self.folder / self.name
+
     @property
-    def main(self) -> Path: ...  # noqa: D102
-    @property
-    def margin(self) -> Path: ...  # noqa: D102
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def schema(self) -> pa.Schema: ...  # noqa: D102
-    @property
-    def map_order(self) -> int: ...  # noqa: D102
-    @property
-    def margin_arcsec(self) -> float: ...  # noqa: D102
+    def margin(self) -> Path:
+        """Folder of the margin cache."""
+        return self.folder / f"{self.name}_margin"
 
 
 def write_collection(
-    plan: Collection,
+    made: Collection,
     main: Sequence[Written],
     margin: Sequence[Written],
     sky: NDArray[np.int64],
@@ -52,7 +57,7 @@ def write_collection(
 
     Parameters
     ----------
-    plan : Collection
+    made : Collection
     main, margin : sequence of records
         The partition files that were written.
     sky : ndarray of int64, shape (12 * 4**map_order,)
@@ -71,47 +76,47 @@ def write_collection(
     from hats.catalog.dataset.collection_properties import CollectionProperties
     from hats.io.skymap import write_skymap
 
-    for folder in (plan.main, plan.margin):
+    for folder in (made.main, made.margin):
         folder.mkdir(parents=True, exist_ok=True)
-    about = TableProperties.new_provenance_dict(plan.main, builder=f"xmatch-hats v{__version__}")
+    about = TableProperties.new_provenance_dict(made.main, builder=f"xmatch-hats v{__version__}")
     try:
         write_table(
-            plan.main,
+            made.main,
             main,
-            plan.schema,
+            made.schema,
             dict(
                 properties,
-                catalog_name=plan.name,
+                catalog_name=made.name,
                 hats_max_rows=max((part["rows"] for part in main), default=0),
-                skymap_order=plan.map_order,
+                skymap_order=made.map_order,
                 **about,
             ),
         )
-        write_skymap(sky, plan.main)
+        write_skymap(sky, made.main)
         kept = {name: properties[name] for name in ("ra_column", "dec_column")}
         write_table(
-            plan.margin,
+            made.margin,
             margin,
-            plan.schema,
+            made.schema,
             dict(
                 kept,
-                catalog_name=plan.margin.name,
+                catalog_name=made.margin.name,
                 catalog_type="margin",
                 # Relative, so that a copy may be moved.
-                primary_catalog=plan.main.name,
-                margin_threshold=plan.margin_arcsec,
+                primary_catalog=made.main.name,
+                margin_threshold=made.margin_arcsec,
                 **about,
             ),
         )
         CollectionProperties(
-            name=plan.name,
-            hats_primary_table_url=plan.main.name,
-            all_margins=[plan.margin.name],
-            default_margin=plan.margin.name,
+            name=made.name,
+            hats_primary_table_url=made.main.name,
+            all_margins=[made.margin.name],
+            default_margin=made.margin.name,
             **about,
-        ).to_properties_file(plan.collection)
+        ).to_properties_file(made.folder)
     except OSError as error:
-        raise unwritable(plan.collection, error) from error
+        raise unwritable(made.folder, error) from error
 
 
 def write_table(folder: Path, written: Sequence[Written], schema: pa.Schema, properties: dict[str, Any]) -> None:

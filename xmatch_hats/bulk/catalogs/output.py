@@ -17,13 +17,13 @@ from xmatch_hats.bulk.catalogs.plan import Plan
 from xmatch_hats.bulk.catalogs.rejects import with_reasons
 from xmatch_hats.bulk.catalogs.units import Unit
 from xmatch_hats.bulk.catalogs.write import TableWriter
-from xmatch_hats.bulk.runs.whole import written_whole
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
 from xmatch_hats.catalogs.margins import TILE_COLUMN
 from xmatch_hats.errors import AccountError
 from xmatch_hats.healpix import MAX_ORDER
 from xmatch_hats.matching.status import MatchStatus
+from xmatch_hats.whole import written_whole
 
 SKY_ROWS = len(MatchStatus)
 """Of a unit's counts on the sky: row 0 holds the cells, then comes one for each status but the last, which has no place
@@ -38,7 +38,7 @@ class _PartitionOutput:
         self._plan = plan
         first = partition[1] << 2 * (MAX_ORDER - partition[0])
         self.tile = int(np.searchsorted(plan.tiles.firsts, first))
-        self._rows = TableWriter(layout.partition_path(plan.main, partition), plan.schema, plan.scratch)
+        self._rows = TableWriter(layout.partition_path(plan.made.main, partition), plan.schema, plan.scratch)
         shard = plan.schema.append(pa.field(TILE_COLUMN, pa.int32()))
         self._shard = TableWriter(plan.shard(self.tile), shard, plan.scratch)
         self._takers: set[int] = set()

@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from xmatch_hats.bulk.catalogs.memory import Budget
+from xmatch_hats.bulk.catalogs.metadata import Collection
 from xmatch_hats.bulk.catalogs.units import Side
-from xmatch_hats.bulk.catalogs.where import Condition
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.margins import Tiles
 from xmatch_hats.catalogs.region import Region
+from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.matching.assemble import DISTANCE, RANK, RESULT_METADATA, STATUS, Join, catalog_names, result_names
 from xmatch_hats.matching.rule import MatchRule
 
@@ -48,19 +49,9 @@ class Plan:
     budget: Budget
 
     @property
-    def collection(self) -> Path:
-        """Folder of the new collection."""
-        return self.folder / "copy"
-
-    @property
-    def main(self) -> Path:
-        """Folder of its main table."""
-        return self.collection / self.name
-
-    @property
-    def margin(self) -> Path:
-        """Folder of its margin cache."""
-        return self.collection / f"{self.name}_margin"
+    def made(self) -> Collection:
+        """The new collection."""
+        return Collection(self.folder / "copy", self.name, self.schema, self.map_order, self.margin_arcsec)
 
     @property
     def scratch(self) -> Path:

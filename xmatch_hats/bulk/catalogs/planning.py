@@ -10,13 +10,13 @@ from xmatch_hats.bulk.catalogs.memory import Budget
 from xmatch_hats.bulk.catalogs.plan import Plan, output_schema
 from xmatch_hats.bulk.catalogs.settings import Settings
 from xmatch_hats.bulk.catalogs.units import Side, Unit
-from xmatch_hats.bulk.catalogs.where import Condition
 from xmatch_hats.catalogs.convert import artifact_name, margin_order
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.coverage import Coverage
 from xmatch_hats.catalogs.importer import DEFAULT_MARGIN_ARCSEC
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN
 from xmatch_hats.catalogs.margins import Tiles
+from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.errors import CatalogError, UsageError
 from xmatch_hats.matching.partitions import PartitionIndex
 

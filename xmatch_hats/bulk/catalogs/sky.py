@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xmatch_hats.bulk.catalogs.plan import Plan
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.catalogs.border import Border
 from xmatch_hats.catalogs.coverage import Coverage, CoverageKind
 from xmatch_hats.catalogs.moc_files import moc_of
 from xmatch_hats.errors import CatalogError
 from xmatch_hats.sphere import ARCSEC_PER_RADIAN
+from xmatch_hats.whole import unwritable
 
 SKY_FILE = "sky.parquet"
 """Counts by HEALPix cell of the map's order, nested; a cell that several partitions share comes once for each."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from xmatch_hats.bulk.catalogs.where import Condition
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
+from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.matching.partitions import PartitionIndex
 
 

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmatch_hats.bulk.runs.whole import written_whole
 from xmatch_hats.catalogs.encodings import encodings
+from xmatch_hats.whole import written_whole
 
 ROW_GROUP_ROWS = 65_536
 """Small enough to read a part of the sky alone, large enough for dictionaries to pay."""

@@ -13,12 +13,12 @@ from xmatch_hats.bulk.report.accounting import Accounting, account
 from xmatch_hats.bulk.report.outputs import Outputs, Target, find_outputs
 from xmatch_hats.bulk.report.scan import MatchTally, Scan, scan
 from xmatch_hats.bulk.runs.provenance import copy_input
-from xmatch_hats.bulk.runs.whole import unwritable, written_whole
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.display import as_html, from_here
 from xmatch_hats.errors import AccountError, UsageError, XmatchError
 from xmatch_hats.plots.chance import Density, expected_pairs, local_density
 from xmatch_hats.plots.extra import require_matplotlib
+from xmatch_hats.whole import unwritable, written_whole
 
 if TYPE_CHECKING:
     from xmatch_hats.bulk.report.pictures import Picture

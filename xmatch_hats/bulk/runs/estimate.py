@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from xmatch_hats.bulk.runs.task import Task
-from xmatch_hats.bulk.runs.whole import unwritable
+from xmatch_hats.whole import unwritable
 
 SAMPLE_TASKS = 4
 """One that warms up, and three that are measured."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xmatch_hats.bulk.runs.task import Failure
-from xmatch_hats.bulk.runs.whole import unwritable, written_whole
+from xmatch_hats.whole import unwritable, written_whole
 
 
 class Ledger:

@@ -17,8 +17,8 @@ from typing import Any
 
 from xmatch_hats.bulk.runs.ledger import Ledger
 from xmatch_hats.bulk.runs.task import Task
-from xmatch_hats.bulk.runs.whole import output_fault
 from xmatch_hats.errors import OutputError, SystemFailure, XmatchError
+from xmatch_hats.whole import output_fault
 
 
 @dataclass(frozen=True)

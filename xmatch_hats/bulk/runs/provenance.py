@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from xmatch_hats import __version__
-from xmatch_hats.bulk.runs.whole import written_whole
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.manifest import MANIFEST_NAME
 from xmatch_hats.errors import CatalogError
+from xmatch_hats.whole import written_whole
 
 PROVENANCE_NAME = "provenance.json"
 LIBRARIES = (

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from xmatch_hats.bulk.runs.whole import written_whole
+from xmatch_hats.whole import written_whole
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 from xmatch_hats import __version__
 from xmatch_hats.bulk.runs.task import Failure, Outcome
-from xmatch_hats.bulk.runs.whole import unwritable
 from xmatch_hats.errors import OutputError
+from xmatch_hats.whole import unwritable
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from xmatch_hats.matching.pairs import rank_pairs
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.matching.resident.partition import Source
-from xmatch_hats.matching.resident.work import CACHE, Answer, Part, Question, answer, this_process
+from xmatch_hats.matching.resident.work import CACHE, Answer, Part, Question, answer, cache_bound, this_process
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.targets import Target
 from xmatch_hats.matching.ties import tie_keys
@@ -53,7 +53,7 @@ class ResidentSide:
             names.append(copy.id_column)
         # What the columns mean stays here: it is as long as the answers themselves.
         self._schema = pa.schema([(name, copy.schema.field(name).type) for name in names])
-        self._source = Source(
+        self.source = Source(
             copy.main_path, copy.suffix, state, copy.ra_column, copy.dec_column, has_index=copy.manifest is not None
         )
         side = SideCopy.find(copy)
@@ -79,7 +79,7 @@ class ResidentSide:
         if side is not None:
             side = replace(side, sizes={pixel: side.sizes[pixel] for pixel in pixels})
         question = Question(
-            self._source,
+            self.source,
             side,
             self._schema,
             self._target.copy.id_column,
@@ -141,6 +141,9 @@ class ResidentEngine:
         self._counts = CacheCounts()
         self._bytes: dict[int, tuple[tuple[str, int], int]] = {}
         """By home: the process that answered, and what it has open."""
+        if scheduler.in_threads:
+            leave = CACHE.enter([side.source for side in sides], cache_bound(cache_bytes))
+            scheduler.when_closed(leave)
 
     def warm(self) -> None:
         """Have every worker import what it needs, and load the machine code: a question about nothing does that."""

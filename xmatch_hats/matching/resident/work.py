@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xmatch_hats.catalogs.layout import Partition
 from xmatch_hats.catalogs.side_copy import SideCopy
 from xmatch_hats.matching.pairs import Pairs
-from xmatch_hats.matching.resident.cache import CacheCounts, PartitionCache
+from xmatch_hats.matching.resident.cache import CacheCounts, CacheKey, PartitionCache
 from xmatch_hats.matching.resident.partition import Resident, Source, open_partition
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.sorted import match_sorted
@@ -94,7 +94,7 @@ def answer(questions: Sequence[Question], cache_bytes: int | None) -> Answer:
         A partition cannot be read.
     """
     counts = CacheCounts()
-    limit = default_cache_bytes() if cache_bytes is None else cache_bytes
+    limit = cache_bound(cache_bytes)
     parts = [_answer_one(question, limit, counts) for question in questions]
     return Answer(parts, counts, this_process())
 
@@ -102,6 +102,11 @@ def answer(questions: Sequence[Question], cache_bytes: int | None) -> Answer:
 def this_process() -> tuple[str, int]:
     """Host and number of this process."""
     return gethostname(), os.getpid()
+
+
+def cache_bound(cache_bytes: int | None) -> int:
+    """Bytes that somebody lets this process keep; None for `default_cache_bytes`."""
+    return default_cache_bytes() if cache_bytes is None else cache_bytes
 
 
 @cache
@@ -118,7 +123,8 @@ def _answer_one(question: Question, limit: int, counts: CacheCounts) -> Part:
     for number, partition in enumerate(question.partitions):
         open_ = partial(open_partition, question.source, partition, question.schema, question.side)
         # A side copy that is made anew may have other columns.
-        key = (question.source, question.side and question.side.columns, partition)
+        columns = None if question.side is None else question.side.columns
+        key = CacheKey(question.source, columns, partition)
         with CACHE.using(key, open_, limit, counts) as resident:
             found = _match(question, slice(*question.starts[number : number + 2]), resident)
             if found is not None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from xmatch_hats.bulk.catalogs.where import Condition
+from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.errors import UsageError
 
 TABLE = pa.table(
