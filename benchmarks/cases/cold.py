@@ -57,7 +57,7 @@ def cold(bench: Bench) -> CaseResult:
     result.facts.append(
         "No side copy; workers were started anew before each batch of ours, the engine was opened and its workers made "
         "ready, as the step does before it says that it is, and the first batch timed. The ratio is against LSDB in "
-        "workers that are warm."
+        "workers that are warm, which answers the same batch just before."
     )
     batches = [make(98)]
     result.profile = "One thread, workers' part included:\n"
