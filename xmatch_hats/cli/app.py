@@ -24,6 +24,7 @@ from xmatch_hats.cli.dead_letters import dead_letters
 from xmatch_hats.cli.demo import demo
 from xmatch_hats.cli.doctor import doctor
 from xmatch_hats.cli.match import match
+from xmatch_hats.cli.match_fits import match_fits
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.run import run as run_step
 from xmatch_hats.cli.star_cat import star_cat
@@ -62,6 +63,7 @@ app.command(cls=NumericArgs)(match)
 app.command(cls=NumericArgs)(cone)
 app.command(cls=NumericArgs)(box)
 app.command("star-cat", cls=NumericArgs)(star_cat)
+app.command("match-fits", cls=NumericArgs)(match_fits)
 app.command("run")(run_step)
 app.add_typer(catalog, name="catalog")
 app.add_typer(bulk, name="bulk")
