@@ -13,8 +13,8 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 ROWS_FILE = Path(__file__).with_name("error_table.txt")
 VERBS = (
-    "demo", "doctor", "alerts", "match", "cone", "box", "star-cat", "match-fits", "run", "catalog", "bulk", "db",
-    "dead-letters",
+    "demo", "doctor", "alerts", "match", "cone", "box", "star-cat", "match-fits", "fits-stats", "run", "catalog",
+    "bulk", "db", "dead-letters",
 )  # fmt: skip
 _TOLD = "> "
 INTRODUCTION = """\

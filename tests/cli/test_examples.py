@@ -22,7 +22,7 @@ NODES = walk()
 VERBS = [node for node in NODES if not node.is_group]
 BY_NAME = {node.name: node for node in NODES}
 WITH_JSON = {
-    "alerts", "match", "cone", "box", "star-cat", "match-fits", "doctor", "run",
+    "alerts", "match", "cone", "box", "star-cat", "match-fits", "fits-stats", "doctor", "run",
     "catalog import", "catalog pull", "catalog verify", "catalog info", "catalog list", "catalog side-copy",
     "bulk alerts", "bulk merge", "bulk catalogs", "bulk report",
     "db init", "db check", "dead-letters list", "dead-letters replay",
@@ -103,8 +103,8 @@ def ipac(made) -> str:
 
 RUN = (
     "catalog import", "catalog verify", "catalog info", "catalog list", "catalog use", "catalog side-copy",
-    "cone", "box", "star-cat", "match-fits", "match", "alerts", "run", "bulk catalogs", "bulk alerts", "bulk merge",
-    "bulk report", "db init", "db check", "doctor",
+    "cone", "box", "star-cat", "match-fits", "fits-stats", "match", "alerts", "run", "bulk catalogs", "bulk alerts",
+    "bulk merge", "bulk report", "db init", "db check", "doctor",
 )  # fmt: skip
 """In an order in which each finds what it needs. Left out are `demo` (a test of its own), and what needs a network or
 a broker."""

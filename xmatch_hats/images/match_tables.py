@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from xmatch_hats.bulk.runs.whole import unwritable, written_whole
+from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.errors import TableError, UsageError
 from xmatch_hats.images.fits_images import Naming
 from xmatch_hats.images.match_answers import Answers
@@ -164,8 +165,9 @@ def _match_table(path: Path, target: Path, matcher: Crossmatcher, job: MatchJob,
                 answers.add(start, matcher.match(*positions)[catalog.name])
         except OSError as error:
             raise unwritable(target, error) from error
+        facts = _facts(answers, matcher, job, (ra, dec), len(table.names))
         with written_whole(target, scratch) as file:
-            write_matched(file, table, answers, _facts(answers, matcher, job, (ra, dec)), _words(matcher, job), target)
+            write_matched(file, table, answers, facts, _words(matcher, job), target)
     counts = {"in": table.rows} | {status.key: int(answers.counts[status]) for status in MatchStatus}
     return MatchedFile(str(path), target.name, TableOutcome.WRITTEN, answers.rows, counts)
 
@@ -187,7 +189,7 @@ def _spelled(table: StoredTable, name: str | None) -> str | None:
 
 
 def _facts(
-    answers: Answers, matcher: Crossmatcher, job: MatchJob, position: tuple[str, str]
+    answers: Answers, matcher: Crossmatcher, job: MatchJob, position: tuple[str, str], columns: int
 ) -> list[tuple[str, str | float | int, str]]:
     """What the header tells of the match."""
     catalog = matcher.targets[0]
@@ -196,6 +198,7 @@ def _facts(
         ("XMCATLOG", catalog.name, "catalogue that was matched with"),
         ("XMRADIUS", catalog.rule.radius_arcsec, "[arcsec] search radius"),
         ("XMPAIRS", "all" if job.every else "nearest", "within the radius"),
+        ("XMCOVER", _coverage(catalog.copy), "by what it is known where it was searched"),
         ("XMROWS", int(counts.sum()), "rows of the table that was matched"),
         ("XMMATCH", int(counts[MatchStatus.MATCHED]), "of these matched"),
         ("XMUNMAT", int(counts[MatchStatus.UNMATCHED]), "without a match, wholly searched"),
@@ -205,11 +208,19 @@ def _facts(
         ("XMDEC", position[1], "column of declinations that were matched"),
     ]
     titles = answers.titles
+    facts.append(("XMFIRST", columns + 1, "number of the first column of the catalogue"))
     for key, name in (("XMCATRA", catalog.copy.ra_column), ("XMCATDEC", catalog.copy.dec_column)):
         facts.append((key, titles.get(name, ""), "the same of the catalogue, if it is here"))
     for key, kind in (("XMDIST", "distance"), ("XMSTATUS", "status"), ("XMRANK", "rank")):
         facts.append((key, answers.finals.get(kind, ""), f"column of the {kind}, if there is one"))
     return facts
+
+
+def _coverage(copy: LocalCopy) -> str:
+    """In a word or two; a copy of somebody else's has an estimate alone."""
+    if copy.manifest is None:
+        return "not recorded, estimated"
+    return f"{copy.coverage.kind}{', estimated' if copy.coverage.estimated else ''}"
 
 
 def _words(matcher: Crossmatcher, job: MatchJob) -> str:
