@@ -90,7 +90,7 @@ class Hdu:
 
     @property
     def name(self) -> str:
-        return self.cards.get("EXTNAME", "").strip("' ")
+        return self.cards.get("EXTNAME", "").partition("/")[0].strip("' ")
 
     def number(self, key: str) -> int:
         return int(self.cards.get(key, "0").partition("/")[0])

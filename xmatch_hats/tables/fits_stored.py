@@ -155,8 +155,11 @@ def open_stored(path: Path, hdu: int | str | None = None) -> StoredTable:
     unpacked = unpack(path)
     try:
         with opened_hdus(path, unpacked) as hdus:
-            _check_end(path, unpacked, hdus)
+            end = _checked_end(path, unpacked, hdus)
             table = StoredTable(path, unpacked, hdus, choose_table(hdus, hdu, path))
+            if unpacked.stat().st_size < end:
+                # HDUs may be missing, even if what there is of the last one is all of its data.
+                raise TableError("is cut short: it ends within a block", place=path, hint="fetch or write it again")
     except TableError:
         remove_unpacked(path, unpacked)
         raise
@@ -164,14 +167,15 @@ def open_stored(path: Path, hdu: int | str | None = None) -> StoredTable:
     return table
 
 
-def _check_end(path: Path, unpacked: Path, hdus: fits.HDUList) -> None:
-    """Refuse a file that goes on after the last HDU that could be read: astropy leaves a broken header out."""
+def _checked_end(path: Path, unpacked: Path, hdus: fits.HDUList) -> int:
+    """Where the last HDU ends; refuse a file that goes on with another: astropy leaves one with a broken header out."""
     place = hdus[-1].fileinfo()
-    end = place["datLoc"] + place["datSpan"]
+    end = int(place["datLoc"] + place["datSpan"])
     with unpacked.open("rb") as file:
         file.seek(end)
         if file.read(8) == b"XTENSION":
             raise TableError(f"the header of HDU {len(hdus)} is broken or cut short", place=path)
+    return end
 
 
 def _cards(unpacked: Path, stretch: Stretch) -> list[bytes]:
