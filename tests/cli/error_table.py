@@ -12,7 +12,10 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 ROWS_FILE = Path(__file__).with_name("error_table.txt")
-VERBS = ("demo", "doctor", "alerts", "match", "cone", "box", "star-cat", "run", "catalog", "bulk", "db", "dead-letters")
+VERBS = (
+    "demo", "doctor", "alerts", "match", "cone", "box", "star-cat", "match-fits", "fits-stats", "run", "catalog",
+    "bulk", "db", "dead-letters",
+)  # fmt: skip
 _TOLD = "> "
 INTRODUCTION = """\
 # Error messages
@@ -23,8 +26,9 @@ asks for cannot be done. A test types every line of this page.
 
 In the folder lie `sky` and `plain`, copies of catalogues (`sky` has ALLWISE's columns), `damaged`, one that is not
 whole, the tables `t.csv` (columns `name`, `ra`, `dec`), `noradec.csv` and `ragged.csv`, a text `notes.txt` (the same
-as `notes.fits`), an image `image-51.fits`, a folder `packets` of alerts, and a folder `taken` with something in it. One
-catalogue is registered, `stars`."""
+as `notes.fits`), an image `image-51.fits`, a table of SExtractor's `cat-51.fits` and the beginning of it,
+`short-51.fits`, an SQLite file `psf-51.sqlite`, a folder `packets` of alerts, and a folder `taken` with something in
+it. One catalogue is registered, `stars`."""
 
 
 @dataclass(frozen=True)

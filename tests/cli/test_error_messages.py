@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.error_table import PAGE, Row, page_of, read_rows
+from tests.images.ldac import write_ldac
 from tests.images.skies import header, write_tile
 from xmatch_hats.cli.app import app, run
 from xmatch_hats.step.settings import settings_reference
@@ -24,6 +25,7 @@ FILES = {
     "typo.toml": 'CONSUMER_SERVR = "localhost:9092"\n',
     "packets/a.avro": "this is no packet\n",
     "taken/file": "",
+    "psf-51.sqlite": "SQLite format 3\0",
 }
 
 
@@ -37,6 +39,9 @@ def folder(made, plain_copy, tmp_path_factory) -> Path:
     with tarfile.open(folder / "alerts.tar", "w") as archive:
         archive.add(folder / "packets" / "a.avro", "a.avro")
     write_tile(folder / "image-51.fits", header(0.02, -0.03, crpix=(250.0, 200.0)), (500, 400))
+    columns = {"X_WORLD": made.ra[:50], "Y_WORLD": made.dec[:50], "MAG_AUTO": made.ra[:50]}
+    whole = write_ldac(folder / "cat-51.fits", columns).read_bytes()
+    (folder / "short-51.fits").write_bytes(whole[:20_000])
     shutil.copytree(made.copy, folder / "sky")
     shutil.copytree(made.copy, folder / "damaged")
     (folder / "damaged" / "xmatch_hats.json").write_text("{")

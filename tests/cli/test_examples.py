@@ -13,6 +13,7 @@ import pytest
 from tests.alerts.makers import pack, small_alert
 from tests.bulk.alerts.nights import alert, packet, write_archive
 from tests.cli.tree import Node, walk
+from tests.images.ldac import write_ldac
 from tests.images.skies import header, write_tile
 from xmatch_hats.cli.app import run
 from xmatch_hats.step.settings import settings_reference
@@ -21,7 +22,7 @@ NODES = walk()
 VERBS = [node for node in NODES if not node.is_group]
 BY_NAME = {node.name: node for node in NODES}
 WITH_JSON = {
-    "alerts", "match", "cone", "box", "star-cat", "doctor", "run",
+    "alerts", "match", "cone", "box", "star-cat", "match-fits", "fits-stats", "doctor", "run",
     "catalog import", "catalog pull", "catalog verify", "catalog info", "catalog list", "catalog side-copy",
     "bulk alerts", "bulk merge", "bulk catalogs", "bulk report",
     "db init", "db check", "dead-letters list", "dead-letters replay",
@@ -80,6 +81,7 @@ def world(made, plain_copy, tmp_path, monkeypatch):
     shutil.copytree(plain_copy, "ztf")
     pyarrow.csv.write_csv(made.sky.select(["designation", "ra", "dec"]).slice(0, 50), "t.csv")
     write_tile(tmp_path / "image-51.fits", header(0.02, -0.03, crpix=(250.0, 200.0)), (500, 400))
+    write_ldac(tmp_path / "cat-51.fits", {"X_WORLD": made.ra[:50], "Y_WORLD": made.dec[:50], "MAG_AUTO": made.ra[:50]})
     (tmp_path / "packets").mkdir()
     positions = list(zip(made.ra[:20].tolist(), made.dec[:20].tolist(), strict=True))
     for number, (ra, dec) in enumerate(positions):
@@ -101,8 +103,8 @@ def ipac(made) -> str:
 
 RUN = (
     "catalog import", "catalog verify", "catalog info", "catalog list", "catalog use", "catalog side-copy",
-    "cone", "box", "star-cat", "match", "alerts", "run", "bulk catalogs", "bulk alerts", "bulk merge", "bulk report",
-    "db init", "db check", "doctor",
+    "cone", "box", "star-cat", "match-fits", "fits-stats", "match", "alerts", "run", "bulk catalogs", "bulk alerts",
+    "bulk merge", "bulk report", "db init", "db check", "doctor",
 )  # fmt: skip
 """In an order in which each finds what it needs. Left out are `demo` (a test of its own), and what needs a network or
 a broker."""
@@ -119,7 +121,14 @@ def test_the_examples_work(world, capsys):
             shutil.rmtree("allwise")
             (world / "allwise").symlink_to(world / "root" / "allwise" / "current")
     capsys.readouterr()
-    files = ("m.fits", "o.fits", "star_cats/star_cat-51.cat", "nights_report/report.html", "step.db")
+    files = (
+        "m.fits",
+        "o.fits",
+        "star_cats/star_cat-51.cat",
+        "matched_cats/cat_matched-51.fits",
+        "nights_report/report.html",
+        "step.db",
+    )
     for made in ("allwise", "matched", "nights/merged", *files):
         assert (world / made).exists(), made
 

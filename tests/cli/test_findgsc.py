@@ -168,9 +168,37 @@ def test_in_a_shell(here, made):
     assert np.allclose(positions(done.stdout), expected(made, 359.9, -0.1, 6), rtol=0, atol=1e-9)
 
 
-def test_in_a_shell_failures_are_silent_too(here):
+def test_in_a_shell_an_empty_field_is_a_catalogue_without_rows(here):
+    done = shell("findgsc 0.01 -0.02 -r 0.001 -n 1000000", PYTHONWARNINGS="always")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(done.stdout) == []
+    assert "0 rows within" in done.stdout.split("\n")[0]
+    assert not (here / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("findgsc 180 +45 -r 6 -n 1000000", "does not surely hold the whole disc"),
+        ("findgsc 0.01 -0.02 -r wide -n 1000000", "the radius 'wide' is no number"),
+        ("findgsc", "is no position in degrees"),
+    ],
+)
+def test_in_a_shell_failures_are_silent_too(here, line, reason):
     # Python itself warns of this one on the standard error, if it is let.
-    done = shell("findgsc 180 +45 -r 6 -n 1000000", PYTHONWARNINGS="always")
+    done = shell(line, PYTHONWARNINGS="always")
     assert (done.returncode, done.stderr) == (1, "")
     assert read(done.stdout) == []
-    assert "FAILED" in done.stdout
+    told = done.stdout.split("\n")[0]
+    assert told.startswith("# FAILED: ")
+    assert reason in told
+    assert reason in (here / "log").read_text()
+
+
+def test_a_copy_without_recorded_coverage_holds_no_disc_for_sure(here, made, monkeypatch, tmp_path):
+    shutil.copytree(made.copy, tmp_path / "foreign")
+    (tmp_path / "foreign" / "xmatch_hats.json").unlink()
+    monkeypatch.setenv("XMATCH_HATS_STAR_CATALOG", str(tmp_path / "foreign"))
+    code, text = answer(["0.01", "-0.02", "-r", "6", "-n", "1000000"])
+    assert (code, read(text)) == (1, [])
+    assert "has no recorded coverage" in text.split("\n")[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from scipy.spatial import cKDTree
 
 from tests.copies import make_copy
-from tests.images.skies import sky, unit
+from tests.images.skies import FIELDS, sky, unit
 from tests.shared import made_once
 from xmatch_hats.catalogs.copy import LocalCopy, open_copy
+from xmatch_hats.catalogs.region import Cone
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,20 @@ def stars(tmp_path_factory) -> Sky:
         make_copy(table, folder / "stars", coverage="all-sky", partition_rows=2000)
 
     return Sky(table, open_copy(made_once(tmp_path_factory, "images-stars", make) / "stars"))
+
+
+@pytest.fixture(scope="session")
+def part(stars, tmp_path_factory) -> LocalCopy:
+    """A copy of the cone of one degree around the plain field."""
+    cone = Cone(*FIELDS["plain"], 0.9)
+    rows = stars.table.filter(cone.row_mask(stars.table["ra"].to_numpy(), stars.table["dec"].to_numpy()))
+    return make_copy(rows, tmp_path_factory.mktemp("part") / "part", coverage=cone.coverage())
+
+
+@pytest.fixture(scope="session")
+def unrecorded(part, tmp_path_factory) -> LocalCopy:
+    """The same, as somebody else would have made it: without a recorded coverage."""
+    folder = tmp_path_factory.mktemp("unrecorded") / "part"
+    shutil.copytree(part.path, folder)
+    (folder / "xmatch_hats.json").unlink()
+    return open_copy(folder)

@@ -5,10 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.copies import make_copy
 from tests.images.reader import magnitude, read
 from tests.images.skies import CCD, FIELDS, ccds, inside, tile_header, write_exposure, write_tile
-from xmatch_hats.catalogs.region import Cone
 from xmatch_hats.errors import ImageError, UsageError
 from xmatch_hats.images import star_catalogs
 from xmatch_hats.images.fits_images import Naming
@@ -80,14 +78,6 @@ def test_no_star_is_a_file(stars, tmp_path):
     assert read((tmp_path / told.file).read_text()) == []
 
 
-@pytest.fixture(scope="module")
-def part(stars, tmp_path_factory):
-    """A copy of the cone of one degree around the plain field."""
-    cone = Cone(*FIELDS["plain"], 0.9)
-    rows = stars.table.filter(cone.row_mask(stars.table["ra"].to_numpy(), stars.table["dec"].to_numpy()))
-    return make_copy(rows, tmp_path_factory.mktemp("part") / "part", coverage=cone.coverage())
-
-
 class TestCoverage:
     def tile(self, tmp_path, offset):
         header = tile_header("plain", "TAN", 30.0)
@@ -108,6 +98,19 @@ class TestCoverage:
         text = (tmp_path / told.file).read_text()
         assert "PARTIAL" in text.split("\n")[2]
         assert len(read(text)) == told.rows > 0
+
+    def test_a_copy_without_recorded_coverage_holds_no_image_for_sure(self, unrecorded, tmp_path):
+        choice = StarChoice.of(unrecorded, MAGNITUDES)
+        path = self.tile(tmp_path, 0.0)
+        (told,) = write_star_catalogs([path], choice, StarJob(tmp_path / "out"))
+        assert (told.outcome, told.file) == (Outcome.OUTSIDE, "")
+        assert "has no recorded coverage, so stars may be missing" in told.reason
+        assert list((tmp_path / "out").iterdir()) == []
+        (told,) = write_star_catalogs([path], choice, StarJob(tmp_path / "out", allow_partial=True))
+        assert told.outcome == Outcome.PARTIAL
+        text = (tmp_path / "out" / told.file).read_text()
+        assert "PARTIAL: the copy" in text.split("\n")[2]
+        assert len(read(text)) == told.rows > 300
 
     def test_ccds_of_an_exposure_are_told_apart(self, part, tmp_path):
         headers = ccds("plain", "TAN")

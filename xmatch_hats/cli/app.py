@@ -23,7 +23,9 @@ from xmatch_hats.cli.db import db
 from xmatch_hats.cli.dead_letters import dead_letters
 from xmatch_hats.cli.demo import demo
 from xmatch_hats.cli.doctor import doctor
+from xmatch_hats.cli.fits_stats import fits_stats
 from xmatch_hats.cli.match import match
+from xmatch_hats.cli.match_fits import match_fits
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.run import run as run_step
 from xmatch_hats.cli.star_cat import star_cat
@@ -62,6 +64,8 @@ app.command(cls=NumericArgs)(match)
 app.command(cls=NumericArgs)(cone)
 app.command(cls=NumericArgs)(box)
 app.command("star-cat", cls=NumericArgs)(star_cat)
+app.command("match-fits", cls=NumericArgs)(match_fits)
+app.command("fits-stats")(fits_stats)
 app.command("run")(run_step)
 app.add_typer(catalog, name="catalog")
 app.add_typer(bulk, name="bulk")

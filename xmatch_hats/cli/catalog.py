@@ -71,8 +71,8 @@ def import_(  # noqa: PLR0913, options are the arguments of a command
 ) -> None:
     """Import tables into a verified local copy with a margin cache.
 
-    Reads IPAC tables, CSV, AllWISE bulk files, parquet, FITS and VOTable, compressed too. Coverage says where an empty
-    answer means that nothing is there: rows estimates it, all-sky is the whole sky, FILE is a MOC.
+    Reads IPAC tables, CSV, AllWISE bulk files, parquet, FITS, FITS_LDAC and VOTable, compressed too. Coverage says
+    where an empty answer means that nothing is there: rows estimates it, all-sky is the whole sky, FILE is a MOC.
 
     Example: xmatch-hats catalog import field.tbl --coverage field_moc.fits --as allwise
     """

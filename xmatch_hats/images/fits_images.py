@@ -42,7 +42,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Naming:
-    """How star catalogues are called after their images.
+    """How files are called after the images and tables that they are made of.
 
     Raises
     ------
@@ -53,6 +53,8 @@ class Naming:
     prefix: str = "star_cat"
     pattern: str | None = None
     """Regular expression whose first group is the number in a file's name; None: the convention."""
+    may_lack: bool = False
+    """Whether by the convention a file may have no number, as the one that is merged of all tiles has none."""
 
     def __post_init__(self) -> None:
         if "/" in self.prefix:
@@ -67,7 +69,7 @@ class Naming:
             )
 
     def number(self, path: Path) -> str:
-        """Number in a file's name, with a dash before it.
+        """Number in a file's name, with a dash before it; empty where there is none and need not be.
 
         Raises
         ------
@@ -84,6 +86,8 @@ class Naming:
             found = re.search(self.pattern, path.name)
         else:
             found = _DASHED.search(stem) or _DASHED.search(stem.partition(".")[0]) or _LEADING.match(stem)
+        if found is None and self.may_lack and self.pattern is None:
+            return ""
         if found is None or not found[1]:
             told = self.pattern or "NAME-NUMBER.fits or NUMBER.fits"
             raise UsageError(

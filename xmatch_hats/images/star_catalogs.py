@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -16,10 +15,11 @@ from xmatch_hats.errors import ImageError, UsageError
 from xmatch_hats.images.fits_images import Image, Naming, read_images
 from xmatch_hats.images.footprint import around
 from xmatch_hats.images.kinds import Kind
+from xmatch_hats.images.scratch import scratch_folder
 from xmatch_hats.images.star_choice import StarChoice
 from xmatch_hats.images.star_files import star_text
 from xmatch_hats.matching.search import Bounds, Cone, Floats, region_rows
-from xmatch_hats.whole import unwritable, written_whole
+from xmatch_hats.whole import written_whole
 
 __all__ = ["Outcome", "StarFile", "StarJob", "write_star_catalogs"]
 
@@ -111,7 +111,7 @@ def write_star_catalogs(
     """
     _check_names(paths, job.naming)
     told: list[StarFile] = []
-    with _folder(job.out) as scratch:
+    with scratch_folder(job.out) as scratch:
         for done, path in enumerate(paths, start=1):
             try:
                 images, left_out = read_images(path, job.kind)
@@ -136,22 +136,6 @@ def _check_names(paths: Sequence[Path], naming: Naming) -> None:
                 hint="give the images alone, no weights or flags; or tell where the number stands with --number",
             )  # fmt: skip
         seen[number] = path
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """The folder of the files, and within it one for what is not whole, which is gone afterwards."""
-    scratch = out / ".unfinished"
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(out, error) from error
-    try:
-        yield scratch
-    finally:
-        # Another run may be at work in it.
-        if not any(scratch.iterdir()):
-            scratch.rmdir()
 
 
 @dataclass(frozen=True)

@@ -221,14 +221,14 @@ def offsets(
     return axes
 
 
-def decorate_offsets(axes: Axes, median: tuple[float, float] | None, reach: float) -> None:
-    """Draw the origin, the median, and what is written around a cloud of offsets."""
+def decorate_offsets(axes: Axes, centre: tuple[float, float] | None, reach: float, called: str = "median") -> None:
+    """Draw the origin, a centre of a kind, and what is written around a cloud of offsets."""
     axes.axhline(0.0, color=GREY, linewidth=0.6)
     axes.axvline(0.0, color=GREY, linewidth=0.6)
-    if median is not None:
+    if centre is not None:
         axes.plot(
-            *([value] for value in median), marker="+", markersize=14, markeredgewidth=2, color=ORANGE,
-            linestyle="none", label=f"median {median[0]:+.3f}, {median[1]:+.3f} arcsec",
+            *([value] for value in centre), marker="+", markersize=14, markeredgewidth=2, color=ORANGE,
+            linestyle="none", label=f"{called} {centre[0]:+.3f}, {centre[1]:+.3f} arcsec",
         )  # fmt: skip
         axes.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
     # East is on the left, as on the sky.

@@ -15,6 +15,7 @@ NAME_PAIRS = (
     ("RA_ICRS", "DE_ICRS"),
     ("ALPHA_J2000", "DELTA_J2000"),
     ("XWIN_WORLD", "YWIN_WORLD"),
+    ("X_WORLD", "Y_WORLD"),
 )
 """Names of coordinate columns, in degrees, in the order in which they are looked for."""
 

@@ -12,6 +12,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from astropy.utils.exceptions import AstropyWarning
 from xmatch_hats.errors import TableError
 from xmatch_hats.tables._fits_column import FitsColumn, make_column
 from xmatch_hats.tables.convert import from_astropy
+from xmatch_hats.tables.formats import refuse_pickles
 from xmatch_hats.tables.memory import MemorySource
 from xmatch_hats.tables.metadata import make_field
 from xmatch_hats.tables.source import TableSource, check_names
 from xmatch_hats.tables.streams import BROKEN, broken_file, one_line, open_stream
 
-_SKIPPED = "LDAC_IMHEAD"
-_PREFERRED = "LDAC_OBJECTS"
+IMAGE_HEADER, OBJECTS, RESULTS = "LDAC_IMHEAD", "LDAC_OBJECTS", "RESULTS"
+"""Names of HDUs: of SExtractor's FITS_LDAC, and of the final catalogue of an image pipeline."""
 
 
 class FitsSource(TableSource):
@@ -81,31 +83,58 @@ def open_fits(path: Path, hdu: int | str | None = None) -> TableSource:
     ----------
     path : Path
     hdu : int or str, optional
-        Number or name; by default ``LDAC_OBJECTS`` if there is one, else the first table that is not ``LDAC_IMHEAD``.
+        Number or name; by default ``LDAC_OBJECTS`` if there is one, else ``RESULTS``, else the first table that is not
+        ``LDAC_IMHEAD``.
 
     Raises
     ------
     TableError
-        The file is broken or cut short, has no such table, or a column's kind is not supported.
+        The file is broken or cut short, has no such table or several, or a column's kind is not supported.
     """
-    unpacked = _unpack(path)
+    unpacked = unpack(path)
+    try:
+        with opened_hdus(path, unpacked) as hdus:
+            source = _open_hdu(path, unpacked, hdus, choose_table(hdus, hdu, path))
+    except TableError:
+        remove_unpacked(path, unpacked)
+        raise
+    weakref.finalize(source, remove_unpacked, path, unpacked)
+    return source
+
+
+@contextmanager
+def opened_hdus(path: Path, unpacked: Path) -> Iterator[fits.HDUList]:
+    """Open a file with all its headers read; what astropy raises for a broken one becomes a `TableError`.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for messages.
+    unpacked : Path
+        The same file without compression.
+    """
     try:
         with warnings.catch_warnings():
             # Odd keywords are no reason to fail, nor to fill the screen.
             warnings.simplefilter("ignore", AstropyWarning)
             with fits.open(unpacked, memmap=True, lazy_load_hdus=False) as hdus:
-                source = _open_hdu(path, unpacked, hdus, _choose(hdus, hdu, path))
+                yield hdus
     except (*BROKEN, ValueError, KeyError, TypeError, fits.VerifyError) as error:
         if isinstance(error, OSError) and any(words in str(error) for words in ("Empty or corrupt", "No SIMPLE card")):
             raise TableError("is empty or no FITS file", place=path) from error
         raise TableError(f"not a whole FITS file: {one_line(error)}", place=path) from error
-    if unpacked != path:
-        weakref.finalize(source, unpacked.unlink, missing_ok=True)
-    return source
 
 
-def _unpack(path: Path) -> Path:
+def unpack(path: Path) -> Path:
+    """The file itself, or a temporary one without its compression, which the caller removes.
+
+    Raises
+    ------
+    TableError
+        It cannot be read, or unpacked, or is none that may be read.
+    """
     open_stream(path).close()
+    refuse_pickles(path)
     if _is_plain(path):
         return path
     with tempfile.NamedTemporaryFile(prefix="xmatch-hats-", suffix=".fits", delete=False) as plain:
@@ -119,6 +148,12 @@ def _unpack(path: Path) -> Path:
     return target
 
 
+def remove_unpacked(path: Path, unpacked: Path) -> None:
+    """Remove what `unpack` has made, if it has made anything."""
+    if unpacked != path:
+        unpacked.unlink(missing_ok=True)
+
+
 def _is_plain(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) not in (b"\x1f\x8b", b"BZ")
@@ -128,15 +163,30 @@ def _is_table(hdu: Any) -> bool:
     return isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
 
 
-def _choose(hdus: fits.HDUList, wanted: int | str | None, path: Path) -> int:
+def choose_table(hdus: fits.HDUList, wanted: int | str | None, path: Path) -> int:
+    """Number of the HDU with the table that is wanted, see `open_fits`.
+
+    Raises
+    ------
+    TableError
+        There is none, or several.
+    """
     listed = ", ".join(f"{i} {hdu.name or 'without name'} ({type(hdu).__name__})" for i, hdu in enumerate(hdus))
     tables = [i for i, hdu in enumerate(hdus) if _is_table(hdu)]
     if wanted is None:
-        named = [i for i in tables if hdus[i].name == _PREFERRED]
-        others = [i for i in tables if hdus[i].name != _SKIPPED]
-        if not (named or others):
+        for name in (OBJECTS, RESULTS):
+            named = [i for i in tables if hdus[i].name == name]
+            if len(named) > 1:
+                raise TableError(
+                    f"has {len(named)} tables {name}, of HDUs {named[0]} to {named[-1]}", place=path,
+                    hint="tell which HDU is meant",
+                )  # fmt: skip
+            if named:
+                return named[0]
+        others = [i for i in tables if hdus[i].name != IMAGE_HEADER]
+        if not others:
             raise TableError("holds no table", place=path, hint=f"its HDUs are: {listed}")
-        return (named or others)[0]
+        return others[0]
     if isinstance(wanted, str) and not wanted.lstrip("-").isdigit():
         found = [i for i, hdu in enumerate(hdus) if hdu.name == wanted.upper()]
     else:
@@ -147,26 +197,53 @@ def _choose(hdus: fits.HDUList, wanted: int | str | None, path: Path) -> int:
     return found[0]
 
 
-def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> TableSource:
-    hdu = hdus[number]
-    header = hdu.header
-    names = [header.get(f"TTYPE{i}", f"col{i}").strip() for i in range(1, header["TFIELDS"] + 1)]
-    check_names(names, path)
-    offset, rows = hdu.fileinfo()["datLoc"], header["NAXIS2"]
-    length = header["NAXIS1"] * rows
-    if unpacked.stat().st_size < offset + length:
+def check_length(path: Path, unpacked: Path, hdu: Any, number: int) -> None:
+    """Refuse a file that ends before an HDU's data do.
+
+    Raises
+    ------
+    TableError
+    """
+    needed = hdu.fileinfo()["datLoc"] + hdu.size
+    if unpacked.stat().st_size < needed:
         raise TableError(
-            f"is cut short: HDU {number} needs {offset + length} bytes, the file has {unpacked.stat().st_size}",
+            f"is cut short: HDU {number} needs {needed} bytes, the file has {unpacked.stat().st_size}",
             place=path,
             hint="fetch or write it again",
         )
+
+
+def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> TableSource:
+    hdu = hdus[number]
+    header = hdu.header
+    names = column_names(header)
+    check_names(names, path)
+    check_length(path, unpacked, hdu, number)
     if isinstance(hdu, fits.TableHDU):
         return _open_ascii(path, unpacked, number, header)
-    row_type = hdu.columns.dtype
-    if row_type.itemsize != header["NAXIS1"]:
+    row_type = row_type_of(path, hdu, number)
+    stored = zip(names, row_type.names or (), strict=True)
+    columns = [make_column(header, i, name, own, path) for i, (name, own) in enumerate(stored, start=1)]
+    return FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns)
+
+
+def column_names(header: fits.Header) -> list[str]:
+    """Names of a table's columns, in their order; those without one are called by their number."""
+    return [header.get(f"TTYPE{i}", f"col{i}").strip() for i in range(1, header["TFIELDS"] + 1)]
+
+
+def row_type_of(path: Path, hdu: Any, number: int) -> np.dtype[Any]:
+    """Type of a binary table's rows as they are stored.
+
+    Raises
+    ------
+    TableError
+        Its columns do not fill its rows.
+    """
+    row_type: np.dtype[Any] = hdu.columns.dtype
+    if row_type.itemsize != hdu.header["NAXIS1"]:
         raise TableError(f"HDU {number}: its columns do not fill its rows", place=path)
-    columns = [make_column(header, i, name, row_type.names[i - 1], path) for i, name in enumerate(names, start=1)]
-    return FitsSource(path, unpacked, offset, rows, row_type.newbyteorder(">"), columns)
+    return row_type.newbyteorder(">")
 
 
 def _open_ascii(path: Path, unpacked: Path, number: int, header: fits.Header) -> TableSource:

@@ -45,17 +45,34 @@ def format_of(path: Path, format: str | None = None) -> str:
     Raises
     ------
     TableError
-        The format asked for is unknown, the file is missing or a folder, or nothing tells its format.
+        The format asked for is unknown, the file is missing, a folder or an SQLite file, or nothing tells its format.
     """
     if format is not None:
         if format not in FORMATS:
             raise TableError(f"unknown format {format!r}", place=path, hint=f"known are: {', '.join(FORMATS)}")
         return format
+    refuse_pickles(path)
     head = read_head(path, 4096)
     promised = suffix_format(path)
     if kind := _certain(head):
         return kind
     return promised or _likely(path, head)
+
+
+def refuse_pickles(path: Path) -> None:
+    """Refuse an SQLite file: those that image pipelines write hold pickles, and reading these may run any code.
+
+    Raises
+    ------
+    TableError
+        It is one, by its content or its name, or cannot be read.
+    """
+    if read_head(path, 16).startswith(b"SQLite format 3") or suffix_is(path, ".sqlite"):
+        raise TableError(
+            "is an SQLite file: those of image pipelines hold pickles, which may run any code when they are read",
+            place=path,
+            hint="give the FITS tables that it was made from, or the pipeline's final catalogue",
+        )
 
 
 def _certain(head: bytes) -> str | None:
