@@ -32,7 +32,7 @@ def cold(bench: Bench) -> CaseResult:
         plain = PlainLsdb(copy.path, xmatch_columns(), RADIUS_ARCSEC)
         for number in range(2):
             _plain(plain, make(number), warm_client)
-        for number in range(2, 2 + bench.rounds(7, 4)):
+        for number in range(2, 2 + bench.rounds(7, 2)):
             batch = make(number)
             with cluster() as client:
                 seconds, anew = _plain(plain, batch, client)

@@ -40,7 +40,7 @@ def packets(bench: Bench) -> CaseResult:
         naive = NaiveStep(copy.path, names)
         some = sorted(folder.iterdir())[:few]
         run_folder(naive, some[:BATCH], work / "warm", BATCH)
-        for number in range(bench.rounds(3, 3) + 1):
+        for number in range(bench.rounds(3, 2) + 1):
             for way, source, out in ((FOLDER_WAY, folder, work / "out"), (ARCHIVE_WAY, archive, work / "out.tar")):
                 seconds = _timed(lambda s=source, o=out: _run_ours(engine, s, o))
                 if number:
@@ -61,7 +61,7 @@ def packets(bench: Bench) -> CaseResult:
         figures={"rate": 1 / slower, "ratio_naive": timings[NAIVE].median / slower},
         ways=ways,
         differences=differences,
-        compared=2 * few * bench.rounds(3, 3),
+        compared=2 * few * bench.rounds(3, 2),
         compared_what=f"packets: the first {few:,} of folder and archive in each round, with the naive loop's",
         facts=[
             f"{len(natives)} native packets of {sum(map(len, natives)) / len(natives) / 1e3:.0f} kB, copied with "

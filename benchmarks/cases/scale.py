@@ -92,7 +92,7 @@ def _measure(joins: dict[str, Any], out: Path, bench: Bench) -> tuple[Any, dict[
             scheduler = Scheduler(client)
             _run(joins[WHOLE], out, scheduler)  # warms up
             for kind, rounds in ROUNDS.items():
-                tried = [_run(joins[kind], out, scheduler) for _ in range(bench.rounds(rounds, rounds))]
+                tried = [_run(joins[kind], out, scheduler) for _ in range(bench.rounds(rounds, 1))]
                 # What else the machine does only adds.
                 runs[kind, workers] = min(tried, key=lambda run: run.seconds)
                 alone[kind] = min([*(run.alone() for run in tried), alone.get(kind, inf)])
