@@ -71,7 +71,7 @@ def test_manifest_tells_what_went_in(sky, folder):
     assert [record.path for record in manifest.sources] == [str(source)]
     assert manifest.sources[0].sha256 == sha256_file(source)
     assert manifest.sources[0].rows == manifest.rows == table.num_rows
-    assert manifest.settings["partition_rows"] == 400
+    assert manifest.settings["partition_rows"] == 425
     assert manifest.coverage.estimated
     assert set(manifest.software) >= {"xmatch-hats", "hats-import", "lsdb", "pyarrow"}
     on_disk = {path.relative_to(copy.path).as_posix() for path in copy.path.rglob("*") if path.is_file()}

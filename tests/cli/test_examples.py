@@ -9,6 +9,7 @@ import shutil
 
 import pyarrow.csv
 import pytest
+from mocpy import MOC
 
 from tests.alerts.makers import pack, small_alert
 from tests.bulk.alerts.nights import alert, packet, write_archive
@@ -77,7 +78,8 @@ def world(made, plain_copy, tmp_path, monkeypatch):
     versions = tmp_path / "root" / "allwise"
     shutil.copytree(made.copy, versions / "20261121T021500Z")
     (versions / "current").symlink_to("20261121T021500Z")
-    (tmp_path / "allwise.tbl").write_text(ipac(made))
+    (tmp_path / "field.tbl").write_text(ipac(made))
+    MOC.from_string("0/0-11").save("field_moc.fits", format="fits")
     shutil.copytree(plain_copy, "ztf")
     pyarrow.csv.write_csv(made.sky.select(["designation", "ra", "dec"]).slice(0, 50), "t.csv")
     write_tile(tmp_path / "image-51.fits", header(0.02, -0.03, crpix=(250.0, 200.0)), (500, 400))

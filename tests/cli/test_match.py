@@ -273,4 +273,4 @@ def test_an_estimated_coverage_is_told_where_positions_fall_outside_of_it(made, 
     pq.write_table(made.sky.select(["ra", "dec"]).slice(0, 50), inside)
     assert match(inside, tmp_path / "i.csv", catalog=estimated.path) == 0
     assert match(source, tmp_path / "r.csv", catalog=made.copy) == 0
-    assert "estimated" not in capsys.readouterr().err
+    assert "estimated from" not in capsys.readouterr().err

@@ -74,7 +74,7 @@ def import_(  # noqa: PLR0913, options are the arguments of a command
     Reads IPAC tables, CSV, AllWISE bulk files, parquet, FITS, FITS_LDAC and VOTable, compressed too. Coverage says
     where an empty answer means that nothing is there: rows estimates it, all-sky is the whole sky, FILE is a MOC.
 
-    Example: xmatch-hats catalog import field.tbl --coverage field_moc.fits --as allwise
+    Example: xmatch-hats catalog import field.tbl --coverage field_moc.fits --out ./allwise
     """
     destination = choose_destination(out, name)
     from xmatch_hats.catalogs.importer import build_copy
