@@ -123,12 +123,6 @@ class PartitionCache:
             self._users.append(user)
         return partial(self._leave, user)
 
-    def clear(self) -> None:
-        """Give up everything."""
-        with self._locked():
-            self._held.clear()
-            self._bytes = 0
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._lock:
