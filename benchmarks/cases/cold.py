@@ -21,8 +21,7 @@ ALERTS = 1000
 def cold(bench: Bench) -> CaseResult:
     """Time the first batch after the workers were started anew, beside LSDB that has run long.
 
-    New workers of LSDB come first in a round: as they end, they give hundreds of megabytes back to the system, and
-    whoever is timed in the next second pays for that, too.
+    Ours come last in a round, when LSDB's have read the same files: what is compared is work, not the disk.
     """
     copy = skies.sky_copy(bench.size)
     make = skies.AlertMaker(bench.size, ALERTS)

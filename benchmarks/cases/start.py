@@ -29,7 +29,10 @@ def start(bench: Bench) -> CaseResult:
     copy = skies.with_side_copy(skies.sky_copy(bench.size))
     make = skies.AlertMaker(bench.size, ALERTS)
     timings = {name: Timing(name) for name in (READY, FIRST, WARM)}
-    result = CaseResult("a process from its start to its first batch of 1,000 alerts over 47 square degrees")
+    result = CaseResult(
+        "a process from its start to its first batch of 1,000 alerts over 47 square degrees",
+        compared_what="matches, with those of threads of one process; LSDB answers in other cases",
+    )
     with (
         TemporaryDirectory(prefix="start-", dir=skies.cache()) as name,
         ours.matcher(copy, xmatch_columns(), RADIUS_ARCSEC, workers=0) as engine,
