@@ -15,9 +15,17 @@ from xmatch_hats.healpix import cells_of
 from xmatch_hats.images.moments import Moments
 from xmatch_hats.images.quantities import EAST, NORTH, Quantities, Selected
 from xmatch_hats.plots.pairs import decorate_offsets, show_counts
-from xmatch_hats.plots.sky import add_map, choose_view, colour_bar, map_size, order_of_counts, paint_cells, to_plane
-from xmatch_hats.plots.sky import view_of_counts as view_of
-from xmatch_hats.plots.style import BLUE, DENSITIES, ORANGE, entitle, plain
+from xmatch_hats.plots.sky import (
+    add_map,
+    choose_view,
+    colour_bar,
+    map_size,
+    order_of_counts,
+    paint_cells,
+    to_plane,
+    view_of_counts,
+)
+from xmatch_hats.plots.style import BLUE, DENSITIES, FILES, ORANGE, entitle, plain
 from xmatch_hats.plots.tallies import CellCounts, Cloud, Histogram
 
 __all__ = ["Pictures"]
@@ -28,10 +36,6 @@ POINTS = 20_000
 """Rows up to which each is drawn; of more, how many there are in a bin."""
 BINS = 100
 DPI = 120
-_STYLE = {
-    "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "legend.frameon": False, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False,
-}  # fmt: skip
 
 
 class Pictures:
@@ -86,8 +90,7 @@ class Pictures:
 
     def draw(self) -> Iterator[tuple[str, bytes]]:
         """Draw all pictures that there is something to see on: names, and PNGs."""
-        # Whatever the user has set up for other pictures.
-        with style.context(["default", _STYLE]):
+        with style.context(FILES):
             if self._magnitudes and self._magnitudes["selected"].total:
                 yield "magnitudes", self._magnitude_figure()
             if self._sky.total or self._cells.settled().at(0)[1].sum():
@@ -126,7 +129,7 @@ class Pictures:
             axes = add_map(figure, view)
             axes.scatter(*to_plane(axes, ra, dec), s=4, color=BLUE, alpha=0.6, linewidths=0.0)
         else:
-            view = view_of(self._cells)
+            view = view_of_counts(self._cells)
             figure = Figure(figsize=map_size(view), layout="constrained")
             axes = add_map(figure, view)
             order = order_of_counts(self._cells, view)

@@ -13,6 +13,14 @@ BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79
 GREY = "#404040"
 DENSITIES, FRACTIONS = "viridis", "cividis"
 """Colour maps whose brightness grows all along."""
+FILES: list[str | dict[str, Any]] = [
+    "default",
+    {
+        "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "legend.frameon": False, "axes.axisbelow": True,
+        "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "report",
+    },
+]  # fmt: skip
+"""Style of pictures that a command writes into files, whatever the user has set up for others; the same every time."""
 
 
 def plain_axes(ax: Axes | None, width: float, height: float) -> Axes:

@@ -20,16 +20,12 @@ from xmatch_hats.plots.chance import SQUARE_DEG, Density, expected_pairs, search
 from xmatch_hats.plots.maps import fraction_map
 from xmatch_hats.plots.pairs import decorate_offsets, draw_separations, show_counts
 from xmatch_hats.plots.sky import SkyView, add_map, colour_bar, map_size, order_of_counts, paint_cells, view_of_counts
-from xmatch_hats.plots.style import BLUE, DENSITIES, GREEN, ORANGE, PINK, SKY, entitle, plain
+from xmatch_hats.plots.style import BLUE, DENSITIES, FILES, GREEN, ORANGE, PINK, SKY, entitle, plain
 from xmatch_hats.plots.tallies import Cloud, Histogram
 
 _LINES = (BLUE, ORANGE, GREEN, PINK, SKY, "#000000")
 _STROKES = ("-", "--", "-.", ":", "-", "--")
 DPI = 120
-_STYLE = {
-    "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "legend.frameon": False, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "report",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,7 @@ def draw_pictures(tally: MatchTally, density: Density | None, why_none: str) -> 
     why_none : str
         Why there is none, for people.
     """
-    # Whatever the user has set up for other pictures.
-    with style.context(["default", _STYLE]):
+    with style.context(FILES):
         if tally.sky.settled().at(0)[1].sum():
             yield from _maps(tally)
         if tally.separation.total:
