@@ -179,7 +179,7 @@ def test_files_that_exist_and_tables_that_are_none(matched, tmp_path):
     assert [made.outcome for made in told] == [StatisticsOutcome.FAILED, StatisticsOutcome.WRITTEN]
     (again,) = write_statistics([matched], StatisticsJob(tmp_path / "out", pictures=False))
     assert again.outcome == StatisticsOutcome.KEPT
-    with pytest.raises(UsageError, match=r"stat-254-286.txt would be its file, and that of"):
+    with pytest.raises(UsageError, match=r"has the number 254-286, as "):
         write_statistics([matched, tmp_path / "x-254-286.fits"], StatisticsJob(tmp_path / "out"))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.cli.console import note, show_json, show_rows
-from xmatch_hats.cli.options import OverwriteOption, split_columns
+from xmatch_hats.cli.options import OverwriteOption, require_folder, split_columns
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def fits_stats(  # noqa: PLR0913, options are the arguments of a command
 
     Example: xmatch-hats fits-stats matched_cats/cat_matched-51.fits --select 'distance < 0.5' --out stats
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError("the output is a file", place=out, hint="give the name of a folder")
+    require_folder(out)
     pair = None if colour is None else [name.strip() for name in colour.split(",")]
     if pair is not None and not (len(pair) == 2 and all(pair)):
         raise UsageError("a colour is two columns", place=f"--colour {colour}", hint="as in MAG_AUTO,w1mpro")

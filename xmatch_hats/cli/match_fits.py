@@ -9,7 +9,7 @@ import typer
 
 from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.cli.console import counted, note, show_json, show_rows
-from xmatch_hats.cli.options import ColumnsOption, OverwriteOption, parse_targets, split_columns
+from xmatch_hats.cli.options import ColumnsOption, OverwriteOption, parse_targets, require_folder, split_columns
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def match_fits(  # noqa: PLR0913, options are the arguments of a command
 
     Example: xmatch-hats match-fits cat-51.fits --catalog ./allwise --radius 1 --out matched_cats
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError("the output is a file", place=out, hint="give the name of a folder")
+    require_folder(out)
     if (ra is None) != (dec is None):
         raise UsageError("only one coordinate column is named", hint="give both --ra and --dec, or neither")
     (target,) = parse_targets([catalog], radius_arcsec=radius, columns=split_columns(columns))

@@ -167,6 +167,12 @@ def parse_targets(
     return targets
 
 
+def require_folder(out: Path) -> None:
+    """Refuse an output folder that is a file."""
+    if out.exists() and not out.is_dir():
+        raise UsageError("the output is a file", place=out, hint="give the name of a folder")
+
+
 def check_scheduler(address: str | None, workers: int | None) -> None:
     """Refuse a scheduler that is to have a number of workers: it has those that it has.
 

@@ -9,8 +9,7 @@ import typer
 
 from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.cli.console import counted, note, show_json, show_rows
-from xmatch_hats.cli.options import OverwriteOption, split_target
-from xmatch_hats.errors import UsageError
+from xmatch_hats.cli.options import OverwriteOption, require_folder, split_target
 from xmatch_hats.images.kinds import Kind
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def star_cat(  # noqa: PLR0913, options are the arguments of a command
     from xmatch_hats.images.star_catalogs import StarJob, write_star_catalogs
     from xmatch_hats.images.star_choice import StarChoice
 
-    if out.exists() and not out.is_dir():
-        raise UsageError("the output is a file", place=out, hint="give the name of a folder")
+    require_folder(out)
     name, place = split_target(catalog)
     job = StarJob(out, Naming(prefix, number), kind, allow_partial, overwrite)
     pairs = split_map(magnitudes, "--magnitudes") if magnitudes else None

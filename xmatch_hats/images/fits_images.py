@@ -10,7 +10,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,29 @@ class Naming:
             raise UsageError(
                 "has no group that is the number", place=f"--number {self.pattern}", hint=r"as in 'image-(\d+)'"
             )
+
+    def numbers(self, paths: Sequence[Path], hint: str) -> list[str]:
+        """Numbers of files, of which each must be another.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+        hint : str
+            The way out where two are alike.
+
+        Raises
+        ------
+        UsageError
+            Two are alike, or there is none.
+        """
+        seen: dict[str, Path] = {}
+        for path in paths:
+            number = self.number(path)
+            if number in seen:
+                has = f"has the number {number.removeprefix('-')}, as" if number else "has no number in its name, nor"
+                raise UsageError(f"{has} {seen[number]} has", place=path, hint=hint)
+            seen[number] = path
+        return list(seen)
 
     def number(self, path: Path) -> str:
         """Number in a file's name, with a dash before it; empty where there is none and need not be.

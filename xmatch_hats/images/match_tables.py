@@ -133,19 +133,12 @@ def match_tables(
 
 
 def _file_names(paths: Sequence[Path], job: MatchJob) -> list[str]:
-    names: dict[str, Path] = {}
-    for path in paths:
-        number = job.naming.number(path)
-        name = f"{job.naming.prefix}{number}.fits"
-        if name in names:
-            has = f"has the number {number.removeprefix('-')}, as" if number else "has no number in its name, nor"
-            raise UsageError(
-                f"{has} {names[name]} has", place=path, hint="match them apart, or tell where the number is: --number"
-            )
+    numbers = job.naming.numbers(paths, "match them apart, or tell where the number is: --number")
+    names = [f"{job.naming.prefix}{number}.fits" for number in numbers]
+    for path, name in zip(paths, names, strict=True):
         if path.exists() and (job.out / name).exists() and path.samefile(job.out / name):
             raise UsageError("its file would replace it", place=path, hint="choose another --out or --prefix")
-        names[name] = path
-    return list(names)
+    return names
 
 
 def _match_table(path: Path, target: Path, matcher: Crossmatcher, job: MatchJob, scratch: Path) -> MatchedFile:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xmatch_hats.errors import ImageError, UsageError
+from xmatch_hats.errors import ImageError
 from xmatch_hats.images.fits_images import Image, Naming, read_images
 from xmatch_hats.images.footprint import around
 from xmatch_hats.images.kinds import Kind
@@ -109,7 +109,9 @@ def write_star_catalogs(
     PartitionReadError
         A partition of the copy cannot be read.
     """
-    _check_names(paths, job.naming)
+    job.naming.numbers(
+        paths, "give the images alone, no weights or flags; or tell where the number stands with --number"
+    )
     told: list[StarFile] = []
     with scratch_folder(job.out) as scratch:
         for done, path in enumerate(paths, start=1):
@@ -124,18 +126,6 @@ def write_star_catalogs(
                 told += [StarFile(text.partition(": ")[0], "", Outcome.LEFT_OUT, reason=text) for text in left_out]
             on_image(done)
     return told
-
-
-def _check_names(paths: Sequence[Path], naming: Naming) -> None:
-    seen: dict[str, Path] = {}
-    for path in paths:
-        number = naming.number(path)
-        if number in seen:
-            raise UsageError(
-                f"has the number {number.removeprefix('-')}, as {seen[number]} has", place=path,
-                hint="give the images alone, no weights or flags; or tell where the number stands with --number",
-            )  # fmt: skip
-        seen[number] = path
 
 
 @dataclass(frozen=True)

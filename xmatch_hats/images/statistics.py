@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from xmatch_hats.errors import TableError, UsageError
+from xmatch_hats.errors import TableError
 from xmatch_hats.images.fits_images import Naming
 from xmatch_hats.images.moments import Mode, Moments
 from xmatch_hats.images.quantities import Quantities
@@ -103,7 +103,8 @@ def write_statistics(
         from xmatch_hats.plots.extra import require_matplotlib
 
         require_matplotlib("or ask for numbers alone: --no-pictures")
-    names = _file_names(paths, job)
+    numbers = job.naming.numbers(paths, "give them apart, or tell where the number is: --number")
+    names = [f"{job.naming.prefix}{number}.txt" for number in numbers]
     told: list[Statistics] = []
     with scratch_folder(job.out) as scratch:
         for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
@@ -118,19 +119,6 @@ def write_statistics(
                     told.append(Statistics(str(path), "", StatisticsOutcome.FAILED, reason=str(error)))
             on_table(done)
     return told
-
-
-def _file_names(paths: Sequence[Path], job: StatisticsJob) -> list[str]:
-    names: dict[str, Path] = {}
-    for path in paths:
-        name = f"{job.naming.prefix}{job.naming.number(path)}.txt"
-        if name in names:
-            raise UsageError(
-                f"{name} would be its file, and that of {names[name]}", place=path,
-                hint="give them apart, or tell where the number is: --number",
-            )  # fmt: skip
-        names[name] = path
-    return list(names)
 
 
 def _of_table(path: Path, name: str, job: StatisticsJob, scratch: Path) -> Statistics:
