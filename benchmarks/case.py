@@ -71,10 +71,15 @@ class CaseResult:
 
 @contextmanager
 def cluster(workers: int = WORKERS) -> Iterator[Any]:
-    """A Dask client of worker processes, one thread each, for our engine and LSDB alike."""
+    """A Dask client of worker processes, one thread each, for our engine and LSDB alike.
+
+    With Arrow's memory as workers of our own have it.
+    """
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ.ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
         ) as local,

@@ -122,7 +122,7 @@ class SideCopy:
         return partition_file(self.folder, self.version, partition)
 
     def read(self, partition: Partition) -> pa.RecordBatch:
-        """Memory-map a partition's rows; of its values, only texts are read before they are used.
+        """Memory-map a partition's rows; of its values none is read before it is used, only where texts begin and end.
 
         What has no structure, numbers among it, is believed: `verify` compares it with the copy.
 

@@ -18,12 +18,15 @@ logger = logging.getLogger(__name__)
 PRELOADED = ("distributed", "distributed.nanny", "pandas", "xmatch_hats.matching.resident.work")
 """None of them starts a thread, which would not live on in the forks, but that of Arrow's jemalloc, which knows."""
 _ENVIRON = {
+    # Its default takes memory from the system in huge pages, which are cleared whole for the little that is used: some
+    # ten times what a partition's rows need, and at times most of what a first batch takes.
+    "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""What Dask gives its workers; libraries look at it when they are loaded, which is before the fork."""
+"""What Dask gives its workers, and Arrow's memory; libraries look at it when they are loaded, before the fork."""
 
 
 def start_fork_server() -> bool:

@@ -222,3 +222,21 @@ def test_a_damaged_side_copy_is_left_aside(own, folder, damage, caplog):
     partition = open_partition(source_of(copy), copy.partitions[0], plain(copy, "flux"), side)
     assert isinstance(partition, ParquetPartition)
     assert "from the catalogue itself" in caplog.text
+
+
+def test_wrong_offsets_of_texts_are_found_before_any_is_used_and_wrong_texts_when_they_are(own, folder):
+    copy = LocalCopy.open(folder)
+    side, schema = build_side_copy(copy, ["name"]), plain(copy, "name")
+    path = side.path(copy.partitions[0])
+    rows, whole = side.read(copy.partitions[0]), path.read_bytes()
+    _, offsets, texts = (None if part is None else part.to_pybytes() for part in rows["name"].buffers())
+    # No letter of it is one of UTF-8, but its places are well.
+    path.write_bytes(whole.replace(texts, b"\xff" + texts[1:]))
+    mapped = open_partition(source_of(copy), copy.partitions[0], schema, side)
+    assert isinstance(mapped, MappedPartition)
+    assert len(mapped.take(np.arange(1, 4), schema)) == 3
+    with pytest.raises(PartitionReadError, match="UTF8") as caught:
+        mapped.take(np.arange(3), schema)
+    assert str(path) in str(caught.value)
+    path.write_bytes(whole.replace(offsets, offsets[:8] + b"\xff\xff\xff\x7f" + offsets[12:]))
+    assert isinstance(open_partition(source_of(copy), copy.partitions[0], schema, side), ParquetPartition)

@@ -91,6 +91,29 @@ def test_what_was_met_is_not_opened_again(copy, positions, answer, cache):
     assert cache.bytes == 0
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_rehearsal_of_side_copies_leaves_nothing_behind(copy, positions, answer, cache, monkeypatch, damaged):
+    made = build_side_copy(copy)
+    if damaged:
+        for partition in copy.partitions:
+            made.path(partition).unlink()
+    asked = []
+
+    def listening(questions, limit):
+        asked.append(questions)
+        return work.answer(questions, limit)
+
+    monkeypatch.setattr(side, "answer", listening)
+    with open_matcher(copy) as matcher:
+        matcher.connect()
+        # About nothing, and about a row that is there.
+        assert {len(questions) for questions in asked} == ({0} if damaged else {0, 1})
+        assert matcher.cache_counts() == CacheCounts()
+        assert cache.bytes == 0
+        assert_equal(matcher.match(*positions)["patch"], answer)
+        assert matcher.cache_counts().misses == len(copy.partitions)
+
+
 def test_what_one_keeps_another_does_not_give_up(copy, positions, answer, cache):
     with open_matcher(copy) as matcher:
         matcher.match(*positions)

@@ -123,7 +123,7 @@ class MappedPartition:
     def __init__(self, source: Source, partition: Partition, schema: pa.Schema, side: SideCopy) -> None:
         path = side.path(partition)
         with naming(path, partition):
-            self._path, self._files = path, file_states(path)
+            self._path, self._partition, self._files = path, partition, file_states(path)
             rows = side.read(partition)
             self._rows = pa.RecordBatch.from_arrays(rows.columns, schema=_plain(rows.schema))
             self._expected = self._rows.select([name for name in schema.names if name in rows.schema.names])
@@ -141,7 +141,11 @@ class MappedPartition:
     def take(self, places: NDArray[np.int64], schema: pa.Schema) -> pa.RecordBatch:
         """Columns of the rows at some places of `sky`."""
         held = self._expected if self._expected.schema == schema else self._rows
-        return take_rows(held, places if self._places is None else self._places[places], schema)
+        with naming(self._path, self._partition):
+            taken = take_rows(held, places if self._places is None else self._places[places], schema)
+            # Only now it is known which texts are asked for, and whether they are any.
+            taken.validate(full=True)
+        return taken
 
 
 class ParquetPartition:

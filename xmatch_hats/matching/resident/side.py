@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from threading import Lock
@@ -12,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.side_copy import SideCopy
-from xmatch_hats.matching.batch import Found, Positions
+from xmatch_hats.errors import PartitionReadError
+from xmatch_hats.matching.batch import Found, Positions, sort_positions
 from xmatch_hats.matching.calls import Call
 from xmatch_hats.matching.pairs import rank_pairs
 from xmatch_hats.matching.partitions import PartitionIndex
@@ -22,6 +24,8 @@ from xmatch_hats.matching.resident.work import CACHE, Answer, Part, Question, an
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.targets import Target
 from xmatch_hats.matching.ties import tie_keys
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,17 @@ class ResidentSide:
         )
         return Asked(question, rows)
 
+    def rehearsal(self, homes: int) -> Iterator[tuple[float, float]]:
+        """Positions of some rows, degrees: a row for each of some workers, where one is cheaply had."""
+        if self._side is None:
+            return
+        sizes = [self._side.sizes[pixel] for pixel in self._partitions.pixels]
+        for home in range(homes):
+            mine = [(size, number) for number, (rows, size) in enumerate(sizes) if rows and number % homes == home]
+            if mine:
+                rows = self._side.read(self._partitions.pixels[min(mine)[1]])
+                yield rows[self.source.ra_column][0].as_py(), rows[self.source.dec_column][0].as_py()
+
     def collect(self, positions: Positions, parts: Sequence[tuple[NDArray[np.int64], Part]]) -> Found:
         """Put the answers to all questions together, by input row and rank.
 
@@ -146,21 +161,42 @@ class ResidentEngine:
             scheduler.when_closed(leave)
 
     def warm(self) -> None:
-        """Have every worker import what it needs, and load the machine code: a question about nothing does that."""
-        homes = range(self._scheduler.homes())
-        self._scheduler.ask([Call(answer, ([], self._cache_bytes), home) for home in homes])
+        """Have every worker import what it needs, and load the machine code: a question about nothing does that.
+
+        And do once all that a batch does, which is slow the first time, with a few rows of side copies; nothing of them
+        is kept or counted.
+        """
+        homes = self._scheduler.homes()
+        self._scheduler.ask([Call(answer, ([], self._cache_bytes), home) for home in range(homes)])
+        try:
+            rows = np.array([row for side in self._sides for row in side.rehearsal(homes)]).reshape(-1, 2)
+            positions, _ = sort_positions(rows[:, 0], rows[:, 1])
+            asked, answers = self._ask(positions, homes, 0)
+            self._collect(positions, asked, answers)
+        except PartitionReadError as error:
+            # Whoever asks for this partition is told; all others are answered.
+            logger.debug("no batch was rehearsed: %s", error)
 
     def match(self, positions: Positions) -> list[Found]:
         """Match positions with every catalogue, in their order."""
         homes = self._scheduler.homes()
+        asked, answers = self._ask(positions, homes, self._cache_bytes)
+        self._count(answers, homes)
+        return self._collect(positions, asked, answers)
+
+    def _ask(
+        self, positions: Positions, homes: int, cache_bytes: int | None
+    ) -> tuple[list[dict[int, Asked]], dict[int, Answer]]:
+        """What is asked about each catalogue, and what is answered, by home."""
         asked = [side.questions(positions, homes) for side in self._sides]
         shares = {
             home: [questions[home].question for questions in asked if home in questions]
             for home in sorted(set().union(*asked))
         }
-        calls = [Call(answer, (questions, self._cache_bytes), home) for home, questions in shares.items()]
-        answers: dict[int, Answer] = dict(zip(shares, self._scheduler.ask(calls), strict=True))
-        self._count(answers, homes)
+        calls = [Call(answer, (questions, cache_bytes), home) for home, questions in shares.items()]
+        return asked, dict(zip(shares, self._scheduler.ask(calls), strict=True))
+
+    def _collect(self, positions: Positions, asked: list[dict[int, Asked]], answers: dict[int, Answer]) -> list[Found]:
         parts = {home: iter(given.parts) for home, given in answers.items()}
         return [
             side.collect(positions, [(about.rows, next(parts[home])) for home, about in questions.items()])
