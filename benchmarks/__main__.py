@@ -83,7 +83,11 @@ def build(bench: Bench) -> None:
     """Make all skies and packets that are not there yet; a first run takes much longer for it."""
     from benchmarks.cases import curves, packets, tables
 
-    for copy in (skies.sky_copy(bench.size), skies.fine_copy(bench.size), *curves.catalogs(bench)):
+    for copy in (
+        skies.sky_copy(bench.size),
+        skies.fine_copy(bench.size),
+        *(curves.smaller_catalogs() if bench.full else ()),
+    ):
         skies.with_side_copy(copy)
     skies.left_copy(bench.size)
     skies.left_cut_fine()

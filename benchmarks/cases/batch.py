@@ -19,7 +19,7 @@ OURS, PLAIN = "xmatch-hats", "plain LSDB"
 
 def warm(bench: Bench) -> CaseResult:
     """Time 1,000 alerts over one exposure, again and again."""
-    return _beside_lsdb(bench, 1000, "1,000 alerts over 47 square degrees, warm", bench.rounds(9, 3), repeats=5)
+    return _beside_lsdb(bench, 1000, "1,000 alerts over 47 square degrees, warm", bench.rounds(9, 2), repeats=5)
 
 
 def large(bench: Bench) -> CaseResult:
@@ -29,7 +29,7 @@ def large(bench: Bench) -> CaseResult:
 
 def one(bench: Bench) -> CaseResult:
     """Time one alert."""
-    return _beside_lsdb(bench, 1, "one alert, warm", bench.rounds(15, 3), repeats=10)
+    return _beside_lsdb(bench, 1, "one alert, warm", bench.rounds(15, 2), repeats=10)
 
 
 def plane(bench: Bench) -> CaseResult:

@@ -21,26 +21,34 @@ Curve = dict[str, list[tuple[float, float]]]
 
 
 def curves(bench: Bench) -> CaseResult:
-    """Time what the charts show: fewer rounds than the cases have, over a range of each variable."""
+    """Time what the charts show: fewer rounds than the cases have, over a range of each variable.
+
+    At a tenth of the size only batches and tables, which take little.
+    """
     result = CaseResult("curves")
     copy = skies.with_side_copy(skies.sky_copy(bench.size))
-    rounds = bench.rounds(2, 1)
     with cluster() as client:
-        run = _Runner(bench, client, rounds, result)
+        run = _Runner(bench, client, bench.rounds(2, 1), result)
         sizes = (1, 10, 100, 1000, 10_000, 100_000) if bench.full else (1, 100, 10_000)
         run.curve("batch size", [(n, copy, n, RADIUS_ARCSEC) for n in sizes])
-        radii = (0.1, 0.3, 1.0, 3.0, 9.0) if bench.full else (0.3, 3.0)
-        run.curve("radius", [(radius, copy, 1000, radius) for radius in radii])
-        growing = [skies.with_side_copy(made) for made in catalogs(bench)]
-        run.curve("catalogue rows", [(made.total_rows, made, 1000, RADIUS_ARCSEC) for made in growing])
-        layouts = [copy, skies.with_side_copy(skies.fine_copy(bench.size))]
-        layouts.sort(key=lambda made: len(made.partitions))
-        run.curve("partitions", [(len(made.partitions), made, 1000, RADIUS_ARCSEC) for made in layouts])
-    for workers in (1, 2):
-        with cluster(workers) as client:
-            _Runner(bench, client, rounds, result).curve("workers", [(workers, copy, 10_000, RADIUS_ARCSEC)])
+        if bench.full:
+            _of_catalogs(bench, run, copy)
+    if bench.full:
+        for workers in (1, 2):
+            with cluster(workers) as client:
+                run = _Runner(bench, client, bench.rounds(2, 1), result)
+                run.curve("workers", [(workers, copy, 10_000, RADIUS_ARCSEC)])
     _add(result, "table rows", _table_curve(bench, result))
     return result
+
+
+def _of_catalogs(bench: Bench, run: _Runner, copy: LocalCopy) -> None:
+    """Radius, and catalogues of growing size and number of partitions."""
+    run.curve("radius", [(radius, copy, 1000, radius) for radius in (0.1, 0.3, 1.0, 3.0, 9.0)])
+    growing = [skies.with_side_copy(made) for made in (*smaller_catalogs(), copy)]
+    run.curve("catalogue rows", [(made.total_rows, made, 1000, RADIUS_ARCSEC) for made in growing])
+    layouts = [copy, skies.with_side_copy(skies.fine_copy(bench.size))]
+    run.curve("partitions", [(len(made.partitions), made, 1000, RADIUS_ARCSEC) for made in layouts])
 
 
 class _Runner:
@@ -79,7 +87,7 @@ def _table_curve(bench: Bench, result: CaseResult) -> Curve:
         for rows in table_sizes(bench):
             files = tables.make_tables(rows // 4, rows)
             try:
-                turns = tables.time_tables(files, Path(name), rounds=bench.rounds(1, 1), for_curve=True)
+                turns = tables.time_tables(files, Path(name), rounds=1, for_curve=True, all_peers=bench.full)
             except (RuntimeError, MemoryError) as error:
                 result.facts.append(f"Tables of {rows:,} rows were too large for one of the methods: {error}.")
                 break
@@ -94,10 +102,9 @@ def table_sizes(bench: Bench) -> tuple[int, ...]:
     return (500_000, 1_000_000, 2_000_000, 4_000_000) if bench.full else (100_000, 200_000, 400_000)
 
 
-def catalogs(bench: Bench) -> list[LocalCopy]:
-    """Catalogues of growing size that all hold the exposure's field, or most of it."""
-    small = [skies.fields_copy(2), skies.sky_copy(skies.TENTH)]
-    return [*small, skies.fields_copy(6), skies.sky_copy(skies.FULL)] if bench.full else small
+def smaller_catalogs() -> list[LocalCopy]:
+    """Catalogues of growing size that hold the exposure's field, or most of it."""
+    return [skies.fields_copy(2), skies.sky_copy(skies.TENTH), skies.fields_copy(6)]
 
 
 def _add(result: CaseResult, name: str, curve: Curve) -> None:

@@ -32,7 +32,7 @@ def kafka(bench: Bench) -> CaseResult:
     copy = packet_catalog(natives)
     result = CaseResult(f"{alerts:,} packets, Kafka to Kafka")
     answers: dict[str, dict[int, tuple[str, float | None]]] = {}
-    naive_alerts = (4 if bench.full else 3) * BATCH
+    naive_alerts = (4 if bench.full else 2) * BATCH
     with KafkaBroker() as broker:
         server = broker.address
         topic = create_topic(server, "alerts", PARTITIONS)

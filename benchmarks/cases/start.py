@@ -37,7 +37,7 @@ def start(bench: Bench) -> CaseResult:
         TemporaryDirectory(prefix="start-", dir=skies.cache()) as name,
         ours.matcher(copy, xmatch_columns(), RADIUS_ARCSEC, workers=0) as engine,
     ):
-        for number in range(bench.rounds(7, 3) + 1):
+        for number in range(bench.rounds(7, 2) + 1):
             batches = [make(number * BATCHES + place) for place in range(BATCHES)]
             seen, answers = _in_a_process(Path(name), copy, batches)
             for batch, answer in zip(batches, answers, strict=True):
