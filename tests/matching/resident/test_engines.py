@@ -15,6 +15,7 @@ from tests.matching.skies import catalog_frame, clump, offset, partition_files, 
 from tests.oracle import brute_force
 from tests.shared import full_size
 from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.side_copy import build_side_copy
 from xmatch_hats.errors import RadiusError
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.result import MatchResult
@@ -76,6 +77,23 @@ def test_several_catalogues_of_several_columns(sky, copy_path, own_copy):
     both(targets, ra, dec)
     both(targets, ra[:1], dec[:1])
     both(targets, [], [])
+
+
+def test_side_copies_whose_texts_are_none_any_more(sky, own_copy, tmp_path, caplog):
+    """The answer is that of the catalogue itself; no text is looked at before it is asked for."""
+    copy = LocalCopy.open(shutil.copytree(own_copy.path, tmp_path / "sky"))
+    side = build_side_copy(copy, ["title"])
+    for partition in copy.partitions:
+        path = side.path(partition)
+        if len(rows := side.read(partition)):
+            texts = rows["title"].buffers()[2].to_pybytes()
+            path.write_bytes(path.read_bytes().replace(texts, b"\xff" * len(texts)))
+    answers = []
+    for given in (own_copy, copy):
+        with Crossmatcher([CatalogTarget(given, "sky", 10.0, ["title"])], workers=0) as matcher:
+            answers.append(matcher.match(sky.ra, sky.dec)["sky"])
+    assert_equal(*answers)
+    assert "from the catalogue itself" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [full_size("small"), "beyond floats", "text"])

@@ -100,14 +100,14 @@ def open_partition(source: Source, partition: Partition, schema: pa.Schema, side
         try:
             return MappedPartition(source, partition, schema, side)
         except PartitionReadError as error:
-            _warn_once(side, error)
+            warn_once(side, error)
     return ParquetPartition(source, partition, schema)
 
 
 _told: set[tuple[Path, str]] = set()
 
 
-def _warn_once(side: SideCopy, error: PartitionReadError) -> None:
+def warn_once(side: SideCopy, error: PartitionReadError) -> None:
     """Say what is wrong with a side copy, but not of each of its files."""
     if (side.folder, side.version) not in _told:
         _told.add((side.folder, side.version))

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.layout import Partition
 from xmatch_hats.catalogs.side_copy import SideCopy
+from xmatch_hats.errors import PartitionReadError
 from xmatch_hats.matching.pairs import Pairs
 from xmatch_hats.matching.resident.cache import CacheCounts, CacheKey, PartitionCache
-from xmatch_hats.matching.resident.partition import Resident, Source, open_partition
+from xmatch_hats.matching.resident.partition import Resident, Source, open_partition, warn_once
 from xmatch_hats.matching.rule import MatchRule
 from xmatch_hats.matching.sorted import match_sorted
 from xmatch_hats.matching.ties import tie_keys
@@ -120,15 +121,10 @@ def default_cache_bytes() -> int:
 
 def _answer_one(question: Question, limit: int, counts: CacheCounts) -> Part:
     parts: list[Part] = []
-    for number, partition in enumerate(question.partitions):
-        open_ = partial(open_partition, question.source, partition, question.schema, question.side)
-        # A side copy that is made anew may have other columns.
-        columns = None if question.side is None else question.side.columns
-        key = CacheKey(question.source, columns, partition)
-        with CACHE.using(key, open_, limit, counts) as resident:
-            found = _match(question, slice(*question.starts[number : number + 2]), resident)
-            if found is not None:
-                parts.append(found)
+    for number in range(len(question.partitions)):
+        found = _answer_of(question, number, limit, counts)
+        if found is not None:
+            parts.append(found)
     if not parts:
         none = np.empty(0, np.float64)
         return Part(np.empty(0, np.int64), none, none, none, question.schema.empty_table())
@@ -136,6 +132,23 @@ def _answer_one(question: Question, limit: int, counts: CacheCounts) -> Part:
         np.concatenate([getattr(part, name) for part in parts]) for name in ("left", "distance_arcsec", "ra", "dec")
     )
     return Part(left, distance, ra, dec, pa.concat_tables([part.rows for part in parts]).combine_chunks())
+
+
+def _answer_of(question: Question, number: int, limit: int, counts: CacheCounts) -> Part | None:
+    """Match with one of the partitions."""
+    partition, side = question.partitions[number], question.side
+    open_ = partial(open_partition, question.source, partition, question.schema, side)
+    # A side copy that is made anew may have other columns.
+    key = CacheKey(question.source, None if side is None else side.columns, partition)
+    try:
+        with CACHE.using(key, open_, limit, counts) as resident:
+            return _match(question, slice(*question.starts[number : number + 2]), resident)
+    except PartitionReadError as error:
+        if side is None:
+            raise
+        # Texts of a side copy are looked at only when they are asked for.
+        warn_once(side, error)
+        return _answer_of(replace(question, side=None), number, limit, counts)
 
 
 def _match(question: Question, mine: slice, resident: Resident) -> Part | None:
