@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from unittest.mock import patch
 
-from benchmarks.case import RADIUS_ARCSEC, Bench, CaseResult, cluster
+from benchmarks.case import RADIUS_ARCSEC, Bench, CaseResult, cluster, profiled
 from benchmarks.cases.packets import answer_of, xmatches_names
 from benchmarks.memory import Watch
 from benchmarks.packets import candid_of, copies, first_record, packet_catalog, packets_of
@@ -51,6 +51,9 @@ def kafka(bench: Bench) -> CaseResult:
             if again:
                 result.differences.append(f"{name}: {again} alerts came out more than once")
             print(f"  {name}: {result.ways[name]['note']}", flush=True)
+        profiled_out = create_topic(server, "profiled", PARTITIONS)
+        result.profile = f"{ONCE}; the step's own thread:\n"
+        result.profile += profiled(lambda: _run_step(server, topic, profiled_out, alerts, copy))
     reference = answers[ONCE]
     for name, given in answers.items():
         wrong = sum(not _is_same(reference.get(candid), found) for candid, found in given.items())

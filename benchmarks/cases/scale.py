@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import results, skies
 from benchmarks import scale as model
-from benchmarks.case import RADIUS_ARCSEC, WORKERS, Bench, CaseResult, cluster
+from benchmarks.case import RADIUS_ARCSEC, WORKERS, Bench, CaseResult, cluster, profiled
 from benchmarks.cases.bulk import LEFT_COLUMNS, OURS, PLAIN, RIGHT_COLUMNS
 
 ASKED: dict[str, Any] = {"left_columns": LEFT_COLUMNS, "right_columns": RIGHT_COLUMNS}
@@ -48,6 +48,8 @@ class Run:
 
 def scale(bench: Bench) -> CaseResult:
     """Measure costs with one worker, and predict runs of one and two."""
+    from xmatch_hats.matching.scheduling import Scheduler
+
     left, right = skies.left_copy(bench.size), skies.sky_copy(bench.size)
     joins = {WHOLE: (left, right, ASKED), FINE: (skies.left_cut_fine(), right, ASKED)}
     joins[SWAPPED] = (right, left, SWAPPED_ASKED)
@@ -56,6 +58,8 @@ def scale(bench: Bench) -> CaseResult:
         jobs = {kind: _job(join, out) for kind, join in joins.items()}
         runs, message, alone = _measure(joins, out, bench)
         written = sum(path.stat().st_size for path in out.rglob("*.parquet")) / left.total_rows
+        with Scheduler(workers=0) as here:
+            profile = f"{FINE}, in this process alone:\n" + profiled(lambda: _run(joins[FINE], out, here))
     units = {kind: _units(job) for kind, job in jobs.items()}
     costs = _costs(jobs, units, {kind: runs[kind, 1] for kind in jobs}, alone, message[1], written)
     check = []
@@ -79,7 +83,7 @@ def scale(bench: Bench) -> CaseResult:
         f"same units, and {1e3 * message[WORKERS]:.1f} ms a message: two cores also bear "
         "client, scheduler and disk. By as much as the predictions of two workers are too short, the forecasts may be."
     )
-    return CaseResult("Scale: ZTF with ALLWISE, on paper", figures, ways, facts=[fact])
+    return CaseResult("Scale: ZTF with ALLWISE, on paper", figures, ways, facts=[fact], profile=profile)
 
 
 def _measure(joins: dict[str, Any], out: Path, bench: Bench) -> tuple[Any, dict[int, float], dict[str, float]]:

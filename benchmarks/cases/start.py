@@ -8,18 +8,22 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from benchmarks import skies
 from benchmarks.answers import Answer, difference
-from benchmarks.case import RADIUS_ARCSEC, WORKERS, Bench, CaseResult, xmatch_columns
+from benchmarks.case import RADIUS_ARCSEC, WORKERS, Bench, CaseResult, profiled, xmatch_columns
 from benchmarks.peers import ours
 from benchmarks.timing import Timing
 from xmatch_hats.catalogs.copy import LocalCopy
 
 READY, FIRST, WARM = "until ready", "first batch", "the batches after it"
 ALERTS = 1000
+PROFILED = "profiled"
+Batch = tuple[np.ndarray, np.ndarray]
+"""Coordinates, degrees."""
 BATCHES = 6
 """Of each process; the first is the first."""
 
@@ -50,6 +54,7 @@ def start(bench: Bench) -> CaseResult:
                 timings[FIRST].seconds.append(seen["batches"][0])
                 timings[WARM].seconds += seen["batches"][1:]
             print(f"  round {number}: ready {seen['ready']:.2f} s, batches {seen['batches']}", flush=True)
+        result.profile = _in_a_process(Path(name), copy, [make(0)], PROFILED)[0]["profile"]
     result.ways = {name: timing.to_json() for name, timing in timings.items()}
     result.figures = {
         "ready_seconds": timings[READY].median,
@@ -63,24 +68,36 @@ def start(bench: Bench) -> CaseResult:
     return result
 
 
-def _in_a_process(folder: Path, copy: LocalCopy, batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[dict, list]:
+def _in_a_process(
+    folder: Path, copy: LocalCopy, batches: list[tuple[np.ndarray, np.ndarray]], *more: str
+) -> tuple[dict, list]:
     """Have a new process match some batches; what it took, and its answers."""
     asked, told = folder / "asked.npz", folder / "told.npz"
     np.savez(asked, *(part for batch in batches for part in batch))
-    words = [sys.executable, "-m", "benchmarks.cases.start", str(copy.path), str(asked), str(told)]
+    words = [sys.executable, "-m", "benchmarks.cases.start", str(copy.path), str(asked), str(told), *more]
     # The clock of all processes of a machine.
     began = time.monotonic()
     run = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     seen = json.loads(run.stdout)
     with np.load(told) as parts:
         answers = [Answer(parts[f"left{place}"], parts[f"separation{place}"]) for place in range(len(batches))]
-    return {"ready": seen["ready_at"] - began, "batches": seen["batches"]}, answers
+    return seen | {"ready": seen["ready_at"] - began}, answers
 
 
-def _main(path: str, asked: str, told: str) -> None:
+def _main(path: str, asked: str, told: str, how: str = "") -> None:
     with np.load(asked) as parts:
         columns = list(parts.values())
     batches = list(zip(columns[::2], columns[1::2], strict=True))
+    seen: dict[str, Any] = {}
+    if how == PROFILED:
+        profile = profiled(lambda: seen.update(_ready_and_match(path, batches, told)))
+        seen["profile"] = f"Until the first batch is answered, after imports; this process's own thread:\n{profile}"
+    else:
+        seen = _ready_and_match(path, batches, told)
+    print(json.dumps(seen))
+
+
+def _ready_and_match(path: str, batches: list[Batch], told: str) -> dict[str, Any]:
     kept: dict[str, np.ndarray] = {}
     took = []
     with ours.matcher(Path(path), xmatch_columns(), RADIUS_ARCSEC, workers=WORKERS) as engine:
@@ -94,7 +111,7 @@ def _main(path: str, asked: str, told: str) -> None:
             answer = ours.batch_answer(found)
             kept[f"left{place}"], kept[f"separation{place}"] = answer.left, answer.separation_arcsec
     np.savez(told, **kept)
-    print(json.dumps({"ready_at": ready_at, "batches": took}))
+    return {"ready_at": ready_at, "batches": took}
 
 
 if __name__ == "__main__":
