@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from tests.images.ldac import write_ldac
 from xmatch_hats.catalogs.importer import build_copy
+from xmatch_hats.catalogs.sources import find_definition
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import TableError
 from xmatch_hats.matching.search import Cone, cone_rows
@@ -66,6 +67,19 @@ def test_of_several_lists_of_objects_none_is_taken_silently(tmp_path):
     with pytest.raises(TableError, match=r"exposure.fits: has 2 tables LDAC_OBJECTS, of HDUs 1 to 2 \(tell which"):
         build_copy([path], tmp_path / "copy", workers=0)
     assert build_copy([path], tmp_path / "copy", workers=0, hdu=2).total_rows == N
+
+
+def test_a_matched_table_lies_where_its_own_rows_are(tmp_path):
+    theirs = {name: ("D", COLUMNS[own] + 0.001) for name, own in (("ra", "X_WORLD"), ("dec", "Y_WORLD"))}
+    matched = table("MATCHED", **theirs, designation=("4A", [f"J{row}" for row in range(N)]))
+    plain = tmp_path / "plain.fits"
+    matched.writeto(plain)
+    assert find_definition(plain, None).name == "allwise"
+    matched.header["XMRA"], matched.header["XMDEC"] = "X_WORLD", "Y_WORLD"
+    path = tmp_path / "cat_matched-1.fits"
+    matched.writeto(path)
+    copy = build_copy([path], tmp_path / "copy", workers=0, coverage="all-sky")
+    assert (copy.ra_column, copy.dec_column, copy.definition) == ("X_WORLD", "Y_WORLD", None)
 
 
 @pytest.mark.parametrize(("name", "data"), [("psf.sqlite", b"anything"), ("psf.fits", b"SQLite format 3\0 and more")])

@@ -236,6 +236,23 @@ class TestColumns:
             assert history.index("made for a test") < history.index("of stars within") < history.index("of part within")
         assert second.rows == first.rows
 
+    def test_the_next_match_is_of_the_same_positions(self, stars, tmp_path):
+        columns = detections(stars.table, n=200)
+        path = write_ldac(tmp_path / "s-1.fits", columns)
+        (first,) = match_tables([path], target(stars.copy, "ra", "dec"), MatchJob(tmp_path / "a"))
+        again = target(stars.copy, "source_id", name="two", radius=0.3)
+        (second,) = match_tables([tmp_path / "a" / first.file], again, MatchJob(tmp_path / "b"))
+        i, j, separation = nearest(stars.table, columns, 0.3)
+        data = matched_of(tmp_path / "b" / second.file)
+        assert data["NUMBER"].tolist() == (i + 1).tolist()
+        assert data["source_id"].tolist() == j.tolist()
+        np.testing.assert_allclose(data["distance_two"], separation, rtol=0, atol=1e-8)
+        assert fits.getheader(tmp_path / "b" / second.file, "MATCHED")["XMRA"] == "X_WORLD"
+        with fits.open(tmp_path / "a" / first.file, mode="update") as hdus:
+            hdus["MATCHED"].columns.del_col("X_WORLD")
+        with pytest.raises(TableError, match=r"cat_matched-1.fits\[2\]: no column 'X_WORLD'"):
+            match_tables([tmp_path / "a" / first.file], again, MatchJob(tmp_path / "c"))
+
     def test_columns_of_the_catalogue_keep_their_types_units_and_gaps(self, tmp_path):
         rng = np.random.default_rng(2)
         ra, dec = rng.uniform(10.0, 10.2, 200), rng.uniform(-5.1, -4.9, 200)

@@ -148,7 +148,19 @@ def find_definition(path: Path, hdu: int | None) -> Definition | None:
     if kind == "bulk":
         shipped = [load_definition(name) for name in list_definitions()]
         return next((d for d in shipped if d.bulk and d.bulk.pattern and fnmatch(path.name, d.bulk.pattern)), None)
-    return definition_for(_csv_header(path) if kind == "csv" else open_source(path, None, hdu).schema)
+    if kind == "csv":
+        return definition_for(_csv_header(path))
+    source = open_source(path, None, hdu)
+    found = definition_for(source.schema)
+    return found if found is not None and _agrees(found, source) else None
+
+
+def _agrees(definition: Definition, source: TableSource) -> bool:
+    """Whether a definition places rows where the source itself does: one of matches has columns of two catalogues."""
+    if source.positions is None:
+        return True
+    known = definition.canonical_names(source.schema)
+    return [known.get(name) for name in source.positions] == [definition.ra_column, definition.dec_column]
 
 
 def _csv_header(path: Path) -> pa.Schema:
@@ -235,7 +247,7 @@ def _plan_without(
     from xmatch_hats.tables.coordinates import find_coordinates
 
     try:
-        ra, dec = find_coordinates(first.schema)
+        ra, dec = find_coordinates(first.schema, told=first.positions)
     except TableError as error:
         # Of a text file without rows nobody can tell the types.
         if not any(batch.num_rows for batch in first.batches()):

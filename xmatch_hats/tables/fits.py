@@ -33,6 +33,8 @@ from xmatch_hats.tables.streams import BROKEN, broken_file, one_line, open_strea
 
 IMAGE_HEADER, OBJECTS, RESULTS = "LDAC_IMHEAD", "LDAC_OBJECTS", "RESULTS"
 """Names of HDUs: of SExtractor's FITS_LDAC, and of the final catalogue of an image pipeline."""
+POSITION_KEYS = ("XMRA", "XMDEC")
+"""Keywords of a table of matches: which columns were matched, beside those of the catalogue."""
 
 
 class FitsSource(TableSource):
@@ -224,7 +226,9 @@ def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> Ta
     row_type = row_type_of(path, hdu, number)
     stored = zip(names, row_type.names or (), strict=True)
     columns = [make_column(header, i, name, own, path) for i, (name, own) in enumerate(stored, start=1)]
-    return FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns)
+    source = FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns)
+    source.positions = told_positions(header)
+    return source
 
 
 def column_names(header: fits.Header) -> list[str]:
@@ -252,4 +256,10 @@ def _open_ascii(path: Path, unpacked: Path, number: int, header: fits.Header) ->
     for i, field in enumerate(table.schema, start=1):
         texts = {"unit": header.get(f"TUNIT{i}"), "ucd": header.get(f"TUCD{i}"), "description": header.get(f"TCOMM{i}")}
         fields.append(make_field(field.name, field.type, **texts))
+def told_positions(header: fits.Header) -> tuple[str, str] | None:
+    """Columns that the header of a table of matches calls its positions; None where it says nothing of them."""
+    first, second = (str(header.get(key, "")).strip() for key in POSITION_KEYS)
+    return (first, second) if first and second else None
+
+
     return MemorySource(path, table.cast(pa.schema(fields)))

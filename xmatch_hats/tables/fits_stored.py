@@ -26,6 +26,7 @@ from xmatch_hats.tables.fits import (
     remove_unpacked,
     row_type_of,
     unpack,
+    told_positions,
 )
 from xmatch_hats.tables.streams import broken_file
 
@@ -73,6 +74,8 @@ class StoredTable:
         self.path, self._unpacked, self.number = path, unpacked, number
         self.names = column_names(header)
         self.rows, self.row_bytes = int(header["NAXIS2"]), int(header["NAXIS1"])
+        self.positions = told_positions(header)
+        """Columns with right ascension and declination, of a table that was matched before."""
         self._type = row_type_of(path, hdu, number)
         place = hdu.fileinfo()
         self._offset = int(place["datLoc"])

@@ -27,6 +27,9 @@ class TableSource(ABC):
         Rows, where the format tells them before reading.
     """
 
+    positions: tuple[str, str] | None = None
+    """Columns with right ascension and declination, where the file says which they are."""
+
     def __init__(self, path: Path, schema: pa.Schema, num_rows: int | None = None) -> None:
         self.path = path
         self.schema = schema
