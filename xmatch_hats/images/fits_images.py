@@ -12,20 +12,22 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xmatch_hats.errors import ImageError, UsageError
+from xmatch_hats.errors import ImageError, TableError, UsageError
 from xmatch_hats.images.footprint import Footprint
 from xmatch_hats.images.kinds import Kind
 from xmatch_hats.quiet import quiet
+from xmatch_hats.tables.fits import check_whole, opened_hdus, remove_unpacked, unpack
 
-__all__ = ["Image", "Naming", "read_images"]
+__all__ = ["Image", "ImageFile", "Naming", "read_images"]
 
 _SUFFIX = re.compile(r"(\.fits?|\.fts|\.fz|\.gz|\.bz2)+$", re.IGNORECASE)
 _DASHED = re.compile(r"((?:-\d+)+)$")
 _LEADING = re.compile(r"(\d+)")
+_NO_WCS = "has no celestial WCS"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ class Image:
     ccd: int | None
     """Number of the CCD in its exposure, counted from 0; None for an image of its own."""
     footprint: Footprint
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What images a file has."""
+
+    images: list[Image]
+    broken: list[str]
+    """HDUs that should be among them, and why they cannot."""
+    left_out: list[str]
+    """HDUs that need not: those without a WCS, and those behind the image of a tile."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +140,7 @@ class Naming:
         return f"{self.prefix}{self.number(image.path)}{ccd}.cat"
 
 
-def read_images(path: Path, kind: Kind | None = None) -> tuple[list[Image], list[str]]:
+def read_images(path: Path, kind: Kind | None = None) -> ImageFile:
     """Find the images of a FITS file; pixels are not read.
 
     Parameters
@@ -139,44 +152,59 @@ def read_images(path: Path, kind: Kind | None = None) -> tuple[list[Image], list
 
     Returns
     -------
-    list of Image
-    list of str
-        HDUs that were left out, and why.
+    ImageFile
 
     Raises
     ------
     ImageError
-        The file cannot be read, or no HDU of it tells where on the sky it lies.
+        The file cannot be read or is cut short, or no HDU of it tells where on the sky it lies.
     """
-    from astropy.io import fits
-
-    images: list[Image] = []
-    left_out: list[str] = []
-    reason = ""
     try:
-        with _silent(), fits.open(path) as hdus:
-            first = 0 if hdus[0].header.get("NAXIS", 0) >= 2 and hdus[0].is_image else 1
-            for number, hdu in enumerate(hdus):
-                if not hdu.is_image or len(hdu.shape) < 2:
-                    continue
-                place = f"{path}[{number}]"
-                try:
-                    images.append(Image(path, number, number - first, _footprint(hdu, hdus, place)))
-                except ImageError as error:
-                    reason = reason or f": {error.message}"
-                    left_out.append(str(error))
-    except FileNotFoundError:
-        raise ImageError("there is no such file", place=path) from None
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
-        told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ImageError(f"cannot be read as FITS: {told.splitlines()[0].partition('. ')[0]}", place=path) from error
+        unpacked = unpack(path)
+        try:
+            with _silent(), opened_hdus(path, unpacked) as hdus:
+                check_whole(path, unpacked, hdus)
+                found, left_out = _find_images(path, hdus)
+        finally:
+            remove_unpacked(path, unpacked)
+    except TableError as error:
+        raise ImageError(error.message, place=error.place, hint=error.hint) from error
+    # All images count: one that is broken must not give another the name of a tile.
+    is_alone = len(found) + len(left_out) == 1 and (kind is None or _is_numbered_ccd(path))
+    if kind == "tile" or is_alone:
+        left_out += [f"{_place(one)}: not the first image of a tile" for one in found[1:]]
+        found = [replace(one, ccd=None) if isinstance(one, Image) else one for one in found[:1]]
+    images = [one for one in found if isinstance(one, Image)]
+    broken = [one for one in found if isinstance(one, ImageError)]
     if not images:
-        raise ImageError(f"no HDU of it tells where on the sky it lies{reason}", place=path)
-    if kind == "tile" and len(images) > 1:
-        left_out += [f"{path}[{image.hdu}]: not the first image of a tile" for image in images[1:]]
-    if kind == "tile" or (kind is None and len(images) == 1) or (len(images) == 1 and _is_numbered_ccd(path)):
-        return [Image(path, images[0].hdu, None, images[0].footprint)], left_out
-    return images, left_out
+        reason = broken[0].message if broken else _NO_WCS
+        raise ImageError(f"no HDU of it tells where on the sky it lies: {reason}", place=path)
+    return ImageFile(images, [str(error) for error in broken], left_out)
+
+
+def _find_images(path: Path, hdus: Any) -> tuple[list[Image | ImageError], list[str]]:
+    """Images of a file as CCDs, or why they can be none; and those that have no WCS at all."""
+    found: list[Image | ImageError] = []
+    left_out: list[str] = []
+    first = 0 if hdus[0].header.get("NAXIS", 0) >= 2 and hdus[0].is_image else 1
+    for number, hdu in enumerate(hdus):
+        if not hdu.is_image or len(hdu.shape) < 2:
+            continue
+        place = f"{path}[{number}]"
+        try:
+            footprint = _footprint(hdu, hdus, place)
+        except ImageError as error:
+            found.append(error)
+        else:
+            if footprint is None:
+                left_out.append(f"{place}: {_NO_WCS}")
+            else:
+                found.append(Image(path, number, number - first, footprint))
+    return found, left_out
+
+
+def _place(found: Image | ImageError) -> object:
+    return found.footprint.place if isinstance(found, Image) else found.place
 
 
 def _is_numbered_ccd(path: Path) -> bool:
@@ -185,16 +213,17 @@ def _is_numbered_ccd(path: Path) -> bool:
     return found is not None and found[1].count("-") > 1
 
 
-def _footprint(hdu: Any, hdus: Any, place: str) -> Footprint:
+def _footprint(hdu: Any, hdus: Any, place: str) -> Footprint | None:
+    """Where an image lies; None where nothing of its header tells."""
     from astropy.wcs import WCS
 
     try:
-        wcs = WCS(hdu.header, fobj=hdus)
+        # Of a cube the first plane: to take its axes apart later fails for a distortion.
+        wcs = WCS(hdu.header, fobj=hdus, naxis=2)
         if not wcs.has_celestial:
-            raise ImageError("has no celestial WCS", place=place)
-        wcs = wcs if wcs.naxis == 2 else wcs.celestial
+            return None
         wcs.wcs.set()
-    except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:
+    except (ValueError, KeyError, TypeError, AssertionError, MemoryError, RuntimeError) as error:
         # Of what wcslib says, the last line is for people.
         reason = (str(error).splitlines() or [type(error).__name__])[-1].rstrip(".")
         raise ImageError(f"its WCS cannot be read: {reason}", place=place) from error

@@ -206,13 +206,33 @@ def check_length(path: Path, unpacked: Path, hdu: Any, number: int) -> None:
     ------
     TableError
     """
-    needed = hdu.fileinfo()["datLoc"] + hdu.size
+    _refuse_short(path, unpacked, number, hdu.fileinfo()["datLoc"] + hdu.size)
+
+
+def _refuse_short(path: Path, unpacked: Path, number: int, needed: int) -> None:
     if unpacked.stat().st_size < needed:
         raise TableError(
             f"is cut short: HDU {number} needs {needed} bytes, the file has {unpacked.stat().st_size}",
             place=path,
             hint="fetch or write it again",
         )
+
+
+def check_whole(path: Path, unpacked: Path, hdus: fits.HDUList) -> None:
+    """Refuse a file that is cut short, wherever: HDUs may be missing, even if those that there are have all their data.
+
+    Raises
+    ------
+    TableError
+    """
+    place = hdus[-1].fileinfo()
+    end = int(place["datLoc"] + place["datSpan"])
+    with unpacked.open("rb") as file:
+        file.seek(end)
+        # One with a broken header is left out by astropy.
+        if file.read(8) == b"XTENSION":
+            raise TableError(f"the header of HDU {len(hdus)} is broken or cut short", place=path)
+    _refuse_short(path, unpacked, len(hdus) - 1, end)
 
 
 def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> TableSource:
@@ -236,6 +256,12 @@ def column_names(header: fits.Header) -> list[str]:
     return [header.get(f"TTYPE{i}", f"col{i}").strip() for i in range(1, header["TFIELDS"] + 1)]
 
 
+def told_positions(header: fits.Header) -> tuple[str, str] | None:
+    """Columns that the header of a table of matches calls its positions; None where it says nothing of them."""
+    first, second = (str(header.get(key, "")).strip() for key in POSITION_KEYS)
+    return (first, second) if first and second else None
+
+
 def row_type_of(path: Path, hdu: Any, number: int) -> np.dtype[Any]:
     """Type of a binary table's rows as they are stored.
 
@@ -256,10 +282,4 @@ def _open_ascii(path: Path, unpacked: Path, number: int, header: fits.Header) ->
     for i, field in enumerate(table.schema, start=1):
         texts = {"unit": header.get(f"TUNIT{i}"), "ucd": header.get(f"TUCD{i}"), "description": header.get(f"TCOMM{i}")}
         fields.append(make_field(field.name, field.type, **texts))
-def told_positions(header: fits.Header) -> tuple[str, str] | None:
-    """Columns that the header of a table of matches calls its positions; None where it says nothing of them."""
-    first, second = (str(header.get(key, "")).strip() for key in POSITION_KEYS)
-    return (first, second) if first and second else None
-
-
     return MemorySource(path, table.cast(pa.schema(fields)))
