@@ -45,6 +45,17 @@ def test_a_list_of_sextractor(tmp_path):
         assert rows["EXT"].to_pylist() == list(data["EXT"])
 
 
+def test_columns_that_cannot_be_read_are_left_out_by_naming_others(tmp_path):
+    path = write_ldac(tmp_path / "tile_sexcat-0.fits", COLUMNS)
+    for columns in (None, "all", ["MAG_AUTO", "BITS"]):
+        with pytest.raises(TableError, match=r"column BITS holds bits \(11X\) \(drop .*; or import others alone, by"):
+            build_copy([path], tmp_path / "copy", columns=columns, workers=0)
+    copy = build_copy([path], tmp_path / "copy", columns=["MAG_AUTO"], workers=0, coverage="all-sky")
+    assert copy.total_rows == N
+    assert {"MAG_AUTO", "X_WORLD", "Y_WORLD"} <= set(copy.schema.names)
+    assert "BITS" not in copy.schema.names
+
+
 def test_a_final_catalogue(tmp_path):
     other = fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])], name="OTHER")
     path = tmp_path / "final_cat.fits"

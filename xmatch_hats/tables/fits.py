@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class FitsSource(TableSource):
     row_type : numpy.dtype
         Record of a row as stored.
     columns : list of FitsColumn
+    refused : mapping of str to TableError
+        As of `TableSource`.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class FitsSource(TableSource):
         rows: int,
         row_type: np.dtype[Any],
         columns: list[FitsColumn],
+        refused: Mapping[str, TableError],
     ) -> None:
-        super().__init__(path, pa.schema([column.field for column in columns]), rows)
+        super().__init__(path, pa.schema([column.field for column in columns]), rows, refused)
         self._unpacked, self._offset, self._row_type = unpacked, offset, row_type
         self._columns = {column.field.name: column for column in columns}
 
@@ -91,7 +94,7 @@ def open_fits(path: Path, hdu: int | str | None = None) -> TableSource:
     Raises
     ------
     TableError
-        The file is broken or cut short, has no such table or several, or a column's kind is not supported.
+        The file is broken or cut short, or has no such table or several.
     """
     unpacked = unpack(path)
     try:
@@ -244,9 +247,14 @@ def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> Ta
     if isinstance(hdu, fits.TableHDU):
         return _open_ascii(path, unpacked, number, header)
     row_type = row_type_of(path, hdu, number)
-    stored = zip(names, row_type.names or (), strict=True)
-    columns = [make_column(header, i, name, own, path) for i, (name, own) in enumerate(stored, start=1)]
-    source = FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns)
+    columns: list[FitsColumn] = []
+    refused: dict[str, TableError] = {}
+    for i, (name, own) in enumerate(zip(names, row_type.names or (), strict=True), start=1):
+        try:
+            columns.append(make_column(header, i, name, own, path))
+        except TableError as error:
+            refused[name] = error
+    source = FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns, refused)
     source.positions = told_positions(header)
     return source
 
