@@ -253,6 +253,21 @@ class TestColumns:
         with pytest.raises(TableError, match=r"cat_matched-1.fits\[2\]: no column 'X_WORLD'"):
             match_tables([tmp_path / "a" / first.file], again, MatchJob(tmp_path / "c"))
 
+    def test_cards_of_columns_that_are_no_more_describe_none_of_the_catalogue(self, stars, tmp_path):
+        path = write_ldac(tmp_path / "s-1.fits", detections(stars.table, n=20))
+        with fits.open(path, mode="update") as hdus:
+            header = hdus["LDAC_OBJECTS"].header
+            last = header["TFIELDS"]
+            header[f"TTYPE{last + 1}"], header[f"TUNIT{last + 2}"] = "old " * 30, "kg"
+            header[f"TNULL{last + 2}"], header[f"TDIM{last + 9}"], header["TILE254"] = -99, "(2,3)", "mine"
+        (told,) = match_tables([path], target(stars.copy, "source_id", "gmag"), MatchJob(tmp_path))
+        with fits.open(tmp_path / told.file) as made:
+            columns, header = made["MATCHED"].columns, made["MATCHED"].header
+            assert columns.names[last:] == ["source_id", "gmag", "distance"]
+            assert columns["gmag"].unit is None
+            assert not {f"TNULL{last + 2}", f"TDIM{last + 9}", "CONTINUE"} & set(header)
+            assert header["TILE254"] == "mine"
+
     def test_columns_of_the_catalogue_keep_their_types_units_and_gaps(self, tmp_path):
         rng = np.random.default_rng(2)
         ra, dec = rng.uniform(10.0, 10.2, 200), rng.uniform(-5.1, -4.9, 200)
