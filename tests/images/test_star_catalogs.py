@@ -213,12 +213,19 @@ class TestFiles:
             ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, "not in right ascension and declination at J2000"),
             ({"RADESYS": "FK4", "EQUINOX": 1950.0}, "RA, FK4 1950, not in"),
             ({"CRVAL2": 120.0}, r"t-1.fits: no HDU of it tells .* lies: its WCS cannot be read: No valid solution"),
+            ({"CRVAL1": "abc"}, "its WCS cannot be read: CRVAL1 is no number"),
+            ({"CRPIX2": True}, "CRPIX2 is no number"),
+            ({"CRVAL2": None}, "there is no CRVAL2"),
+            ({"CD1_1": 0.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0}, "matrix is singular"),
+            (dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2")), "there is no size of a pixel along axis 1"),
             ({"CD1_1": 1e-4, "CD1_2": 1e-4, "CD2_1": 1e-4, "CD2_2": 1e-4}, "no area on the sky"),
         ],
     )
     def test_a_file_without_any_is_an_error(self, stars, tmp_path, change, told):
         header = tile_header("plain", "TAN", 0.0)
         header.update(change)
+        for key in (key for key, value in change.items() if value is None):
+            del header[key]
         path = write_tile(tmp_path / "t-1.fits", header)
         with pytest.raises(ImageError, match=told):
             write_star_catalogs([path], StarChoice.of(stars.copy, MAGNITUDES), StarJob(tmp_path / "out"))
@@ -249,10 +256,20 @@ class TestFiles:
         ("CFIS_image-51.fits", None, "-51"),
         ("CFIS_image-254-286.fits", None, "-254-286"),
         ("field_0042_r2.fits", r"_(\d+)_", "-0042"),
+        ("CFIS.254.286.r.fits", r"CFIS\.(\d+)\.(\d+)", "-254-286"),
+        ("t-7.fits", r"(?:t-(\d+)|s(\d+))", "-7"),
     ],
 )
 def test_numbers(tmp_path, name, pattern, number):
     assert Naming(pattern=pattern).number(tmp_path / name) == number
+
+
+@pytest.mark.parametrize("text", ["a b\n", "a\0", "a/b"])
+def test_names_of_files_are_one_line(tmp_path, text):
+    with pytest.raises(UsageError, match="the prefix of file names cannot hold"):
+        Naming(text)
+    with pytest.raises(UsageError, match="the number cannot hold"):
+        Naming(pattern="(?s)(.+)").number(tmp_path / "t\n.fits")
 
 
 @pytest.mark.parametrize("pattern", ["image", "(", r"image-(\d+)"])

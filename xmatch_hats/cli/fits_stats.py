@@ -34,7 +34,7 @@ def fits_stats(  # noqa: PLR0913, options are the arguments of a command
     hdu: Annotated[int | None, typer.Option("--hdu", min=0, help="Number of the table's HDU.")] = None,
     prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What file names begin with.")] = "stat",
     number: Annotated[
-        str | None, typer.Option("--number", metavar="REGEX", help="Its group is the number in a file's name.")
+        str | None, typer.Option("--number", metavar="REGEX", help="Its groups are the number in a file's name.")
     ] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw, or tell numbers alone.")] = True,
     overwrite: OverwriteOption = False,

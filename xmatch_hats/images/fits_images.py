@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from astropy.io.fits import VerifyError
+
 from xmatch_hats.errors import ImageError, TableError, UsageError
 from xmatch_hats.images.footprint import Footprint
 from xmatch_hats.images.kinds import Kind
@@ -27,6 +29,7 @@ __all__ = ["Image", "ImageFile", "Naming", "read_images"]
 _SUFFIX = re.compile(r"(\.fits?|\.fts|\.fz|\.gz|\.bz2)+$", re.IGNORECASE)
 _DASHED = re.compile(r"((?:-\d+)+)$")
 _LEADING = re.compile(r"(\d+)")
+_POINTING = re.compile(r"(CRVAL|CRPIX|CDELT)[12]|(CD|PC)[12]_[12]")
 _NO_WCS = "has no celestial WCS"
 
 
@@ -65,13 +68,18 @@ class Naming:
 
     prefix: str = "star_cat"
     pattern: str | None = None
-    """Regular expression whose first group is the number in a file's name; None: the convention."""
+    """Regular expression whose groups are the number in a file's name, several with dashes between; None: the
+    convention."""
     may_lack: bool = False
     """Whether by the convention a file may have no number, as the one that is merged of all tiles has none."""
 
     def __post_init__(self) -> None:
         if "/" in self.prefix:
             raise UsageError("the prefix of file names cannot hold a slash", place=f"--prefix {self.prefix}")
+        if not self.prefix.isprintable():
+            raise UsageError(
+                "the prefix of file names cannot hold control characters", place=f"--prefix {self.prefix!r}"
+            )
         try:
             groups = 1 if self.pattern is None else re.compile(self.pattern).groups
         except re.error as error:
@@ -124,15 +132,16 @@ class Naming:
             found = _DASHED.search(stem) or _DASHED.search(stem.partition(".")[0]) or _LEADING.match(stem)
         if found is None and self.may_lack and self.pattern is None:
             return ""
-        if found is None or not found[1]:
+        number = "-".join(filter(None, found.groups())) if found is not None else ""
+        if not number:
             told = self.pattern or "NAME-NUMBER.fits or NUMBER.fits"
             raise UsageError(
                 f"there is no number in its name, as {told} has one", place=path,
                 hint=r"tell where, as in --number 'image_(\d+)'",
             )  # fmt: skip
-        if "/" in found[1]:
-            raise UsageError("the number cannot hold a slash", place=path, value=found[1])
-        return "-" + found[1].removeprefix("-")
+        if "/" in number or not number.isprintable():
+            raise UsageError("the number cannot hold a slash nor control characters", place=path, value=number)
+        return "-" + number.removeprefix("-")
 
     def file_name(self, image: Image) -> str:
         """Name of the star catalogue of an image."""
@@ -222,13 +231,27 @@ def _footprint(hdu: Any, hdus: Any, place: str) -> Footprint | None:
         wcs = WCS(hdu.header, fobj=hdus, naxis=2)
         if not wcs.has_celestial:
             return None
+        _check_numbers(hdu.header, place)
         wcs.wcs.set()
-    except (ValueError, KeyError, TypeError, AssertionError, MemoryError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, AssertionError, MemoryError, RuntimeError, VerifyError) as error:
         # Of what wcslib says, the last line is for people.
         reason = (str(error).splitlines() or [type(error).__name__])[-1].rstrip(".")
         raise ImageError(f"its WCS cannot be read: {reason}", place=place) from error
     _check_frame(wcs, place)
     return Footprint(wcs, int(hdu.shape[-1]), int(hdu.shape[-2]), place)
+
+
+def _check_numbers(header: Any, place: str) -> None:
+    """Refuse what wcslib would make up: the position 0, or a degree for a pixel, where the header tells none."""
+    numbers = {key: header[key] for key in header if _POINTING.fullmatch(key)}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ImageError(f"its WCS cannot be read: {key} is no number", place=place, value=value)
+    for axis in (1, 2):
+        if f"CRVAL{axis}" not in numbers:
+            raise ImageError(f"its WCS cannot be read: there is no CRVAL{axis}", place=place)
+        if not any(numbers.get(key) for key in (f"CDELT{axis}", f"CD{axis}_1", f"CD{axis}_2")):
+            raise ImageError(f"its WCS cannot be read: there is no size of a pixel along axis {axis}", place=place)
 
 
 def _check_frame(wcs: Any, place: str) -> None:
