@@ -51,6 +51,14 @@ def test_by_hand():
             find_coordinates(table, ra, dec)
 
 
+def test_what_the_table_says_itself():
+    table = schema("ra", "dec", "u", "v")
+    assert find_coordinates(table, told=("u", "v")) == ("u", "v")
+    assert find_coordinates(table, "ra", "dec", told=("u", "v")) == ("ra", "dec")
+    with pytest.raises(TableError, match="no column 'w'"):
+        find_coordinates(table, told=("u", "w"))
+
+
 def test_what_is_not_degrees():
     with pytest.raises(TableError, match="'ra' is string"):
         find_coordinates(schema("ra", "dec", ra=pa.string()))

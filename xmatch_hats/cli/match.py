@@ -127,13 +127,14 @@ def _read(path: Path, hdu: int | None, ra: str | None, dec: str | None) -> tuple
     from xmatch_hats.tables.coordinates import find_coordinates
     from xmatch_hats.tables.read import open_table
 
-    table = open_table(path, hdu=hdu).read()
+    source = open_table(path, hdu=hdu)
+    table = source.read()
     schema = table.schema
     if table.num_rows == 0:
         # Text without rows does not tell types: any column may be a number.
         schema = pa.schema([field.with_type(pa.float64()) for field in schema])
     try:
-        pair = find_coordinates(schema, ra, dec)
+        pair = find_coordinates(schema, ra, dec, told=source.positions)
     except TableError as error:
         raise TableError(error.message, place=error.place or path, hint=error.hint, value=error.value) from error
     first, second = (table[name].cast(pa.float64()).to_numpy() for name in pair)

@@ -41,7 +41,7 @@ def match_fits(  # noqa: PLR0913, options are the arguments of a command
         str, typer.Option("--prefix", metavar="TEXT", help="What file names begin with.")
     ] = "cat_matched",
     number: Annotated[
-        str | None, typer.Option("--number", metavar="REGEX", help="Its group is the number in a file's name.")
+        str | None, typer.Option("--number", metavar="REGEX", help="Its groups are the number in a file's name.")
     ] = None,
     keep_unmatched: Annotated[
         bool, typer.Option("--keep-unmatched", help="Keep all rows, with a column of statuses.")

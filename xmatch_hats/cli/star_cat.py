@@ -47,7 +47,7 @@ def star_cat(  # noqa: PLR0913, options are the arguments of a command
         float | None, typer.Option("--faint", metavar="MAG", help="Leave out rows with a fainter mean magnitude.")
     ] = None,
     number: Annotated[
-        str | None, typer.Option("--number", metavar="REGEX", help="Its group is the number in a file's name.")
+        str | None, typer.Option("--number", metavar="REGEX", help="Its groups are the number in a file's name.")
     ] = None,
     prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What file names begin with.")] = "star_cat",
     allow_partial: Annotated[

@@ -27,7 +27,9 @@ UCD_PAIRS = (
 """UCDs of coordinate columns, those of the main position first; the second pair is UCD1's."""
 
 
-def find_coordinates(schema: pa.Schema, ra: str | None = None, dec: str | None = None) -> tuple[str, str]:
+def find_coordinates(
+    schema: pa.Schema, ra: str | None = None, dec: str | None = None, *, told: tuple[str, str] | None = None
+) -> tuple[str, str]:
     """Find the columns with right ascension and declination.
 
     Parameters
@@ -36,19 +38,25 @@ def find_coordinates(schema: pa.Schema, ra: str | None = None, dec: str | None =
         Columns of the table, with UCDs as field metadata where known.
     ra, dec : str, optional
         Names given by the user: both or neither.
+    told : (str, str), optional
+        What the table itself calls its positions, for instance as `TableSource.positions`.
 
     Returns
     -------
     ra, dec : str
-        By `NAME_PAIRS` as written, then in any case, then by `UCD_PAIRS`.
+        Those given, else those told, else by `NAME_PAIRS` as written, then in any case, then by `UCD_PAIRS`.
 
     Raises
     ------
     TableError
-        A given column is not there or not numeric, only one is given, or none are found; the message names the choices.
+        A given or told column is not there or not numeric, only one is given, or none are found; the message names the
+        choices.
     """
     if ra is not None or dec is not None:
         pair = _given(schema, ra, dec)
+    elif told is not None:
+        # Without them others may be there that are positions of something else: better no answer than these.
+        pair = _given(schema, *told)
     else:
         found = _by_name(schema) or _by_ucd(schema)
         if found is None:
