@@ -51,10 +51,16 @@ class MergeReport:
     duplicates_removed: int
     unfinished: tuple[str, ...]
     """Archives that are not in it, as their outputs are not finished."""
+    damaged: tuple[str, ...]
+    """Archives that are in it of which something was lost, and what."""
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
-        return asdict(self) | {"path": str(self.path), "unfinished": list(self.unfinished)}
+        return asdict(self) | {
+            "path": str(self.path),
+            "unfinished": list(self.unfinished),
+            "damaged": list(self.damaged),
+        }
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,10 @@ def merge_nights(
         duplicates = sum(int(mask.sum()) for mask in drop.values())
         rows = sum(part.summary["rows"] for part in parts) - (duplicates if dedup else 0)
         sources = _kept_files(parts, drop if dedup else {}, staging)
-        report = MergeReport(out, len(parts), rows, duplicates, duplicates if dedup else 0, unfinished)
+        report = MergeReport(
+            out, len(parts), rows, duplicates, duplicates if dedup else 0, unfinished,
+            tuple(f"{part.archive}: the archive {lost}" for part in parts if (lost := part.summary["damage"])),
+        )  # fmt: skip
         built = staging.path("collection")
         origin = [
             SourceRecord(path=str(part.folder), bytes=sum(path.stat().st_size for path in part.files),
