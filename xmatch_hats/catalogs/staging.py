@@ -61,7 +61,7 @@ class Staging:
         replaces: bool = False,
     ) -> None:
         self.out = out
-        self.folder = out.parent / f".{out.name}.{work}ing"
+        self.folder = out.parent / f".{out.name}.{work.removesuffix('e')}ing"
         self._work = work
         self._replaces = replaces
         self.resumed = False

@@ -126,7 +126,7 @@ def merge_nights(
     _require_same_columns(parts)
     facts = _facts(parts, dedup)
     _require_alike(folder, facts, progress if mixed else None)
-    with Staging(out, facts, progress.say, work="merg", replaces=_is_merged(out)) as staging:
+    with Staging(out, facts, progress.say, work="merge", replaces=_is_merged(out)) as staging:
         drop = _repeated(parts)
         duplicates = sum(int(mask.sum()) for mask in drop.values())
         rows = sum(part.summary["rows"] for part in parts) - (duplicates if dedup else 0)
