@@ -1,4 +1,4 @@
-"""What people are shown: numbers of bytes; in notebooks objects, as a title, a few facts, and a table in plain HTML."""
+"""How objects and counts are shown: what notebooks show is plain HTML without any style of its own."""
 
 from __future__ import annotations
 
