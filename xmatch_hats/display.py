@@ -1,4 +1,4 @@
-"""What notebooks show of an object: a title, a few facts, and a table; plain HTML without any style of its own."""
+"""How objects and counts are shown: what notebooks show is plain HTML without any style of its own."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ def as_html(
         if (more := (len(rows) if total is None else total) - ROWS_SHOWN) > 0:
             parts.append(f"<p>and {more:,} more</p>")
     return "".join([*parts, "</div>"])
+
+
+def told_bytes(size: float) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
 
 
 def from_here(path: Path) -> Path:

@@ -16,6 +16,7 @@ from xmatch_hats.catalogs.manifest import CoverageRecord, DroppedRows, Manifest,
 from xmatch_hats.catalogs.side_copy import build_side_copy, remove_side_copy
 from xmatch_hats.catalogs.sources import Columns, expand_sources, plan_import
 from xmatch_hats.catalogs.staging import Staging
+from xmatch_hats.display import told_bytes
 from xmatch_hats.errors import CatalogError, TableError, UsageError, XmatchError
 
 if TYPE_CHECKING:
@@ -360,7 +361,7 @@ class _Job:
         needed = int(DISK_FACTOR * self.source_bytes * self.plan.share)
         if free < needed:
             raise CatalogError(
-                f"the disk has {free / 1e9:.1f} GB free, the import needs about {needed / 1e9:.1f} GB",
+                f"the disk has {told_bytes(free)} free, the import needs about {told_bytes(needed)}",
                 place=self.out.parent,
                 hint="choose an --out on another disk",
             )

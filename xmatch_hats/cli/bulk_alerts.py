@@ -181,6 +181,8 @@ def merge(
     typer.echo(f"{counted(report.rows, 'alert')} of {counted(report.archives, 'archive')} -> {report.path}")
     removed = ", removed" if report.duplicates_removed else ""
     typer.echo(f"  {counted(report.duplicates, 'duplicate')}{removed}")
+    for text in report.damaged:
+        typer.echo(f"  {text}")
 
 
 def _told(report: ArchiveReport) -> str:

@@ -60,6 +60,8 @@ def _tell(made: Report) -> None:
         typer.echo(f"{name}: {_counts(accounting.total_of(name))}")
         if (expected := facts["expected_by_chance"]) is not None:
             typer.echo(f"  expected by chance: {expected:,.1f}")
+    for text in accounting.damaged:
+        typer.echo(text)
     for text in (*made.outputs.remarks, *accounting.unchecked):
         note(text)
     for name in made.outputs.unfinished:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises
     ------
     UsageError
-        The file exists and may not be replaced, is a folder, or its folder does not exist or cannot be written to.
+        The file exists and may not be replaced, is a folder, or its folder does not exist, cannot be written to, or is
+        in a catalogue.
     TableError
         Its suffix tells no format that is written.
     """
@@ -77,6 +79,7 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise UsageError("the folder of the output does not exist", place=path.parent, hint="make it first")
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError("the folder of the output cannot be written to", place=path.parent)
+    refuse_inside_catalog(path)
     format_to_write(path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.errors import UsageError
 
@@ -168,9 +169,10 @@ def parse_targets(
 
 
 def require_folder(out: Path) -> None:
-    """Refuse an output folder that is a file."""
+    """Refuse an output folder that is a file, or that is or lies in a catalogue."""
     if out.exists() and not out.is_dir():
         raise UsageError("the output is a file", place=out, hint="give the name of a folder")
+    refuse_inside_catalog(out, itself=True)
 
 
 def check_scheduler(address: str | None, workers: int | None) -> None:

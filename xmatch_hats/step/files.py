@@ -22,6 +22,7 @@ from xmatch_hats.alerts.rejects import Rejects
 from xmatch_hats.alerts.sinks import open_sink
 from xmatch_hats.alerts.sources import PacketSources
 from xmatch_hats.alerts.splice import Output
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import UsageError, XmatchError
 from xmatch_hats.matching.status import STATUS_LABELS, MatchStatus
 from xmatch_hats.step.decoding import Decoder
@@ -297,6 +298,8 @@ def _named(path: Path) -> Path:
 
 
 def _require_apart(inputs: list[Path], out: Path, rejects: Path) -> None:
+    for place in (out, rejects):
+        refuse_inside_catalog(place)
     places = {"output": out.resolve(), "rejects folder": rejects.resolve()}
     if places["output"].is_relative_to(places["rejects folder"]) or rejects.resolve().is_relative_to(out.resolve()):
         raise UsageError("output and rejects lie in one another", place=out, hint="choose another --rejects")
