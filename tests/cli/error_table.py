@@ -24,6 +24,10 @@ What is typed, and what comes back: one or two lines on the error output that na
 wrong settings have a line each. The exit code is 2 where the command line or a setting is wrong, and 1 where what it
 asks for cannot be done. A test types every line of this page.
 
+What `doctor` finds wrong is no error of its own, but a line of its report, with what to do below it.
+`xmatch-hats-findgsc` leaves the error output empty, as its callers expect, and tells reasons in the
+[first line of its output](how-to/image-pipelines.md#in-the-place-of-the-cds-client).
+
 In the folder lie `sky` and `plain`, copies of catalogues (`sky` has ALLWISE's columns), `damaged`, one that is not
 whole, the tables `t.csv` (columns `name`, `ra`, `dec`), `noradec.csv` and `ragged.csv`, a text `notes.txt` (the same
 as `notes.fits`), an image `image-51.fits`, a table of SExtractor's `cat-51.fits` and the beginning of it,
