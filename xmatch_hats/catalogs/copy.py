@@ -193,7 +193,9 @@ class LocalCopy:
         if names is None:
             return own
         if isinstance(names, str):
-            raise UsageError(f"columns are a sequence of names, not the text {names!r}", value=names)
+            raise UsageError(
+                f"columns are a sequence of names, not the text {names!r}", hint=f"write [{names!r}]", value=names
+            )
         return list(dict.fromkeys(self._own_name(str(name), own) for name in names))
 
     def _own_name(self, name: str, own: list[str]) -> str:

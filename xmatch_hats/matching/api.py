@@ -262,7 +262,9 @@ def _require_positions(catalog: lsdb.Catalog, side: str) -> None:
 
 def _known(columns: Sequence[str], there: Sequence[str]) -> list[str]:
     if isinstance(columns, str):
-        raise UsageError(f"columns are a sequence of names, not the text {columns!r}", value=columns)
+        raise UsageError(
+            f"columns are a sequence of names, not the text {columns!r}", hint=f"write [{columns!r}]", value=columns
+        )
     for column in columns:
         if column not in there:
             raise TableError(

@@ -82,7 +82,9 @@ def open_targets(
     for i, target in enumerate(opened):
         if any(target.name == other.name for other in opened[:i]):
             raise UsageError(
-                f"two catalogues are called {target.name}", hint="give them names: NAME=DIR", value=target.name
+                f"two catalogues are called {target.name}",
+                hint="tell them apart: CatalogTarget(copy, name=...)",
+                value=target.name,
             )
     return opened
 
