@@ -9,6 +9,11 @@ from pathlib import Path
 ROWS_SHOWN = 12
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, ``1 row`` or ``2,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def as_html(
     title: str,
     facts: Mapping[str, object],

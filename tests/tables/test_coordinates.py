@@ -59,6 +59,13 @@ def test_what_the_table_says_itself():
         find_coordinates(table, told=("u", "w"))
 
 
+@pytest.mark.parametrize("table", [schema("a", "b"), schema("ra", "dec", ra=pa.string())])
+def test_advice_is_about_arguments_as_python_has_them(table):
+    with pytest.raises(TableError, match=r"with ra= and dec=") as caught:
+        find_coordinates(table)
+    assert "--" not in str(caught.value)
+
+
 def test_what_is_not_degrees():
     with pytest.raises(TableError, match="'ra' is string"):
         find_coordinates(schema("ra", "dec", ra=pa.string()))

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.bulk.runs.watch import Listener, Progress
-from xmatch_hats.cli.console import counted
 from xmatch_hats.cli.options import check_scheduler
-from xmatch_hats.display import told_bytes
+from xmatch_hats.display import counted, told_bytes
 from xmatch_hats.errors import OutputError, UsageError
 
 if TYPE_CHECKING:

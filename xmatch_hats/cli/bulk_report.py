@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import counted, note, working
+from xmatch_hats.cli.console import note, working
+from xmatch_hats.display import counted
 
 if TYPE_CHECKING:
     from xmatch_hats.bulk.report.run import Report

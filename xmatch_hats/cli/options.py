@@ -61,6 +61,7 @@ TlsOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)=(?P<place>.+)", re.DOTALL)
+_COORDINATE = re.compile(r"\b(ra|dec)=(?=[\s;)]|$)")
 _NUMBER = re.compile(r"-\.?[0-9]")
 _MARK = "\0"
 """No argument of a process can hold it, so it is safe as a mark."""
@@ -211,6 +212,11 @@ def begin_workers(address: str | None, workers: int | None) -> None:
         from xmatch_hats.matching.forks import start_fork_server
 
         start_fork_server()
+
+
+def as_options(text: str) -> str:
+    """Text of the library for the command line: arguments that it names, ``ra=``, are options here, ``--ra``."""
+    return _COORDINATE.sub(r"--\1", text)
 
 
 def split_columns(values: Sequence[str] | None, option: str = "--columns") -> list[str] | None:

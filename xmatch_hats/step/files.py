@@ -35,6 +35,17 @@ from xmatch_hats.step.report import BatchReport
 from xmatch_hats.step.waiting import Stop, Waiter
 from xmatch_hats.step.worker import ThreadWorker
 
+__all__ = [
+    "BATCH_BYTES",
+    "DEFAULT_BATCH",
+    "AlertsReport",
+    "FileEnds",
+    "FileLoop",
+    "StoppedError",
+    "match_files",
+    "run_alerts",
+]
+
 DEFAULT_BATCH = 5_000
 """Alerts in a batch: some exposures. Each pays the engine's fixed cost once, and waits in memory until it is full."""
 BATCH_BYTES = 64 << 20
@@ -308,3 +319,7 @@ def _require_apart(inputs: list[Path], out: Path, rejects: Path) -> None:
         for what, place in places.items():
             if place == here or (source.is_dir() and place.is_relative_to(here)):
                 raise UsageError(f"the {what} lies in the input {source}", place=place, hint="write elsewhere")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -63,7 +63,7 @@ def find_coordinates(
             looked_for = ", ".join("/".join(names) for names in NAME_PAIRS)
             raise TableError(
                 f"no coordinate columns are found by name ({looked_for}) or by UCD (pos.eq.ra, pos.eq.dec)",
-                hint=f"name them with --ra and --dec; the columns are: {_listed(schema.names)}",
+                hint=f"name them with ra= and dec=; the columns are: {_listed(schema.names)}",
             )
         pair = found
     for name in pair:
@@ -111,19 +111,19 @@ def _check_numeric(schema: pa.Schema, name: str) -> None:
     field = schema.field(name)
     if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)):
         raise TableError(
-            f"coordinate column {name!r} is {field.type}, not a number",
-            hint="positions must be decimal degrees; name other columns with --ra and --dec",
+            f"coordinate column {name!r} is {text_of(field, 'dtype') or field.type}, not a number",
+            hint="positions must be decimal degrees; name other columns with ra= and dec=",
             value=name,
         )
     unit = text_of(field, "unit").strip().lower()
     if unit and unit not in ("deg", "degree", "degrees", "°"):
         raise TableError(
             f"coordinate column {name!r} is in {unit}, not in degrees",
-            hint="convert it, or name other columns with --ra and --dec",
+            hint="convert it, or name other columns with ra= and dec=",
             value=name,
         )
 
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:40]) + (f", and {len(names) - 40} more" if len(names) > 40 else "")
+    return (", ".join(names[:40]) or "none") + (f", and {len(names) - 40} more" if len(names) > 40 else "")
