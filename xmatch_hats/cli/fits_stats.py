@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import counted, note, show_json, show_rows
+from xmatch_hats.cli.console import note, show_json, show_rows
 from xmatch_hats.cli.options import OverwriteOption, require_folder, split_columns
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
