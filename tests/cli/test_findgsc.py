@@ -115,7 +115,7 @@ def test_the_catalogue_may_have_a_name(here, made, monkeypatch):
         (["0.01", "-95", "-r", "5"], "declination outside"),
         (["0.01", "-0.02"], "no radius is given"),
         (["0.01", "-0.02", "-r", "wide"], "the radius 'wide' is no number"),
-        (["0.01", "-0.02", "-r", "-3"], "-180.0 arcsec is not above 0"),
+        (["0.01", "-0.02", "-r", "-3"], "-180 arcsec is not above 0"),
         (["0.01", "-0.02", "-r", "3", "-n", "all"], "'all' is no number of rows"),
         (["0.01", "-0.02", "-r", "3", "--fast"], "no such option: --fast"),
         ([], "is no position in degrees"),
