@@ -18,7 +18,7 @@ from xmatch_hats.bulk import crossmatch_alerts, crossmatch_catalogs, make_report
 from xmatch_hats.catalogs.definition import load_definition
 from xmatch_hats.catalogs.side_copy import build_side_copy
 from xmatch_hats.catalogs.verify import verify_copy
-from xmatch_hats.display import as_html
+from xmatch_hats.display import as_html, told_bytes
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.step.files import AlertsReport
 
@@ -135,3 +135,11 @@ def test_the_package_itself():
     names = {"CatalogTarget", "Crossmatcher", "crossmatch", "open_catalog", "open_copy"}
     assert names <= set(dir(xmatch_hats))
     assert all(getattr(xmatch_hats, name) is not None for name in names)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(0, "0 B"), (640, "640 B"), (2_460_000, "2.46 MB"), (999_700, "1 MB"), (4e10, "40 GB"), (5e15, "5e+03 TB")],
+)
+def test_numbers_of_bytes(size, told):
+    assert told_bytes(size) == told

@@ -1,4 +1,4 @@
-"""What notebooks show of an object: a title, a few facts, and a table; plain HTML without any style of its own."""
+"""How objects and counts are shown: what notebooks show is plain HTML without any style of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from html import escape
 from pathlib import Path
 
 ROWS_SHOWN = 12
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, ``1 row`` or ``2,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def as_html(
@@ -47,6 +52,15 @@ def as_html(
         if (more := (len(rows) if total is None else total) - ROWS_SHOWN) > 0:
             parts.append(f"<p>and {more:,} more</p>")
     return "".join([*parts, "</div>"])
+
+
+def told_bytes(size: float) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
 
 
 def from_here(path: Path) -> Path:

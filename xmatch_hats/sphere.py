@@ -11,6 +11,18 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "ARCSEC_PER_RADIAN",
+    "RA_MAX_DEG",
+    "RA_MIN_DEG",
+    "PositionFault",
+    "chord_of_arcsec",
+    "offsets_arcsec",
+    "position_faults",
+    "separation_arcsec",
+    "unit_vectors",
+]
+
 ARCSEC_PER_RADIAN = 180.0 * 3600.0 / np.pi
 
 RA_MIN_DEG, RA_MAX_DEG = -360.0, 720.0
@@ -143,3 +155,7 @@ def offsets_arcsec(
     east = np.cos(lat) * np.sin(turn) / depth
     north = (np.sin(lat - lat0) + lift * np.sin(lat0)) / depth
     return east * ARCSEC_PER_RADIAN, north * ARCSEC_PER_RADIAN
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

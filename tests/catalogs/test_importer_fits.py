@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from tests.images.ldac import write_ldac
 from xmatch_hats.catalogs.importer import build_copy
+from xmatch_hats.catalogs.sources import find_definition
 from xmatch_hats.catalogs.verify import verify_copy
 from xmatch_hats.errors import TableError
 from xmatch_hats.matching.search import Cone, cone_rows
@@ -44,6 +45,17 @@ def test_a_list_of_sextractor(tmp_path):
         assert rows["EXT"].to_pylist() == list(data["EXT"])
 
 
+def test_columns_that_cannot_be_read_are_left_out_by_naming_others(tmp_path):
+    path = write_ldac(tmp_path / "tile_sexcat-0.fits", COLUMNS)
+    for columns in (None, "all", ["MAG_AUTO", "BITS"]):
+        with pytest.raises(TableError, match=r"column BITS holds bits \(11X\) \(drop .*; or import others alone, by"):
+            build_copy([path], tmp_path / "copy", columns=columns, workers=0)
+    copy = build_copy([path], tmp_path / "copy", columns=["MAG_AUTO"], workers=0, coverage="all-sky")
+    assert copy.total_rows == N
+    assert {"MAG_AUTO", "X_WORLD", "Y_WORLD"} <= set(copy.schema.names)
+    assert "BITS" not in copy.schema.names
+
+
 def test_a_final_catalogue(tmp_path):
     other = fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])], name="OTHER")
     path = tmp_path / "final_cat.fits"
@@ -66,6 +78,19 @@ def test_of_several_lists_of_objects_none_is_taken_silently(tmp_path):
     with pytest.raises(TableError, match=r"exposure.fits: has 2 tables LDAC_OBJECTS, of HDUs 1 to 2 \(tell which"):
         build_copy([path], tmp_path / "copy", workers=0)
     assert build_copy([path], tmp_path / "copy", workers=0, hdu=2).total_rows == N
+
+
+def test_a_matched_table_lies_where_its_own_rows_are(tmp_path):
+    theirs = {name: ("D", COLUMNS[own] + 0.001) for name, own in (("ra", "X_WORLD"), ("dec", "Y_WORLD"))}
+    matched = table("MATCHED", **theirs, designation=("4A", [f"J{row}" for row in range(N)]))
+    plain = tmp_path / "plain.fits"
+    matched.writeto(plain)
+    assert find_definition(plain, None).name == "allwise"
+    matched.header["XMRA"], matched.header["XMDEC"] = "X_WORLD", "Y_WORLD"
+    path = tmp_path / "cat_matched-1.fits"
+    matched.writeto(path)
+    copy = build_copy([path], tmp_path / "copy", workers=0, coverage="all-sky")
+    assert (copy.ra_column, copy.dec_column, copy.definition) == ("X_WORLD", "Y_WORLD", None)
 
 
 @pytest.mark.parametrize(("name", "data"), [("psf.sqlite", b"anything"), ("psf.fits", b"SQLite format 3\0 and more")])

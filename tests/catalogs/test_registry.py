@@ -126,6 +126,11 @@ def test_bad_names_are_refused(root, name):
         registry.split_name(name)
 
 
+def test_what_is_neither_a_name_nor_a_folder(root):
+    with pytest.raises(UsageError, match=r"a int names no catalogue .*the name or the folder"):
+        registry.resolve(3)
+
+
 def test_versions_are_utc_times_and_never_equal(root, original):
     first = registry.new_version_path("sky")
     assert first.parent == root / "sky"

@@ -39,6 +39,15 @@ def test_the_same_recipe_resumes_and_another_starts_clean(tmp_path):
     assert list(leftover_names(tmp_path)) == ["c"]
 
 
+@pytest.mark.parametrize(("work", "folder"), [("match", ".c.matching"), ("merge", ".c.merging")])
+def test_work_has_its_words(tmp_path, work, folder):
+    said = []
+    for _ in range(2):
+        with Staging(tmp_path / "c", {}, said.append, work=work) as staging:
+            assert staging.folder.name == folder
+    assert said == [f"resuming the {work} that was interrupted"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
 def test_a_torn_recipe_starts_clean(tmp_path, content):
     said = []

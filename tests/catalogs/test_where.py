@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pandas.core.computation import expr
 
 from xmatch_hats.catalogs.where import Condition
 from xmatch_hats.errors import UsageError
@@ -22,6 +28,7 @@ TABLE = pa.table(
         "at": pa.array([0, 86_400_000, None, 5], pa.timestamp("ms")),
         "several": [[1], [2, 3], None, []],
         "class": ["a", "b", "a", None],
+        "µ": [1, 2, 3, 4],
         "pair": [{"x": 1}, {"x": 2}, {"x": 3}, None],
     }
 )
@@ -50,6 +57,9 @@ TABLE = pa.table(
         "n.isin([1, 80]) or name.str.contains('[Zb]')",
         "flux.between(mag, 3, inclusive='left')",
         "at.dt.year == 1970 and at.dt.day_name() == 'Thursday'",
+        "n > 50 & flux < 4 | mag == 3",
+        "flux < 10 ** (-0.4 * 2) * 2 ** 3",
+        r"""name != 'it\'s' and name != "a\\" """,
         "several.list.len() > 1 or pair.struct.field('x') > 2",
     ],
 )
@@ -60,6 +70,21 @@ def test_the_rows_that_pandas_gives(query):
     assert np.flatnonzero(mask).tolist() == frame.query(query).index.tolist()
     one_by_one = [Condition.parse(query, TABLE.schema, "--where").mask(TABLE.slice(n, 1))[0] for n in range(4)]
     assert one_by_one == mask.tolist()
+
+
+@pytest.mark.parametrize(
+    ("query", "plain"),
+    [
+        ("`µ` > 2", "flux > 2"),
+        ("(n > 50  # `it's` a lot\n and `a b` > 1)", "n > 50 and `a b` > 1"),
+        (r"name == 'a\'' or name == 'a' and `a b` == 1", "name == 'a'"),
+        (r"""name != 'a\' `x' and `a b` > 1""", "name != 'b' and `a b` > 1 or n == 80"),
+        ("name == '''a''' or name == r'`b`'", "name == 'a'"),
+    ],
+)
+def test_texts_end_where_python_ends_them(query, plain):
+    first, second = (Condition.parse(words, TABLE.schema, "--where").mask(TABLE).tolist() for words in (query, plain))
+    assert first == second
 
 
 def test_dictionaries_are_compared_by_value():
@@ -123,8 +148,86 @@ def test_it_tells_which_columns_it_needs():
         ("n.index > 3", r"cannot use \.index"),
         ("n[0] > 1", "cannot hold"),
         ("name > 3", "the query fails"),
+        ("9**9**9**9 > n", r"9 \*\* 9 \*\* 9 is too large a number"),
+        ("n * (1 + 2**64) > 3", "too large a number .*1e20"),
+        ("abs(100000000000000000000) ** 99999999 > n", "too large a number"),
+        ("(9 and 9) ** (99999999 or 9) > n", "no calculation with numbers"),
+        ("'a' * 99999999999 == name", "no calculation with numbers"),
+        ("1 / 0 > n", "no calculation with numbers"),
+        ("n == 1j", "cannot hold"),
+        ("-" * 20_000 + "n > 3", "nested too deeply"),
+        ("(n := 3) > 2", "cannot hold"),
+        ("name == f'{n.to_csv()}'", "cannot hold"),
+        ("name.__class__ == 3", "cannot use .__class__"),
+        ("abs.__globals__ == n", "cannot use .__globals__"),
+        ("name.str.__class__ == 3", "cannot use .__class__"),
+        ("\uff4eame.\uff54o_csv() == n", r"cannot use to_csv\(\)"),
+        ("µ > 3", "there is no column μ"),
+        ("n > 3\nflux > 3", "not a pandas query"),
+        ("`a b > 3", "not a pandas query"),
+        ("name == 'a` > `a b`", "not a pandas query"),
     ],
 )
 def test_what_is_no_condition(query, words):
     with pytest.raises(UsageError, match=words):
         Condition.parse(query, TABLE.schema, "--where")
+
+
+TRICKS = [
+    r"""name == 'a\' `x' or name.to_csv("PLACE") == ' ` '""",
+    r"""name == "a\" `x" or name.to_csv("PLACE") == " ` " """,
+    r"""name == 'a\' `x' or n > n.mean() or name == ' ` '""",
+    r"""name == 'a\\' or name.to_csv("PLACE") == ' ` '""",
+    """name == '''a' `x''' or name.to_csv("PLACE") == ''' ` '''""",
+    """name == r'a\\' or name.to_csv("PLACE") == r' ` '""",
+    """name == b'a\\' `x' or name.to_csv("PLACE") == b' ` '""",
+    """name == f'`x' or name.to_csv("PLACE") == f' ` '""",
+    """(n > 3 # ' `x\n or name.to_csv("PLACE") == ' ` ')""",
+    """n > 3 or \\\n name.to_csv("PLACE") == n""",
+    """n > 3 or `name.to_csv("PLACE")` == n""",
+    """`a b` > 3 or `a b.to_csv("PLACE")""",
+    """name == "`" or name.to_csv("PLACE") == "`" """,
+    """name == "`" or @name.to_csv("PLACE") == "`" """,
+    """name == '\x0c`' or name.to_csv("PLACE") == '`'""",
+    """n = name.to_csv("PLACE")""",
+    r"""name == 'a\\\' `x' or name.to_csv.__globals__["sys"] == ' ` '""",
+]
+
+
+@pytest.fixture
+def looked_up(monkeypatch):
+    """Names behind dots that pandas came to."""
+    names = set()
+    visit = expr.BaseExprVisitor.visit
+
+    def spy(self, node, **options):
+        if isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        return visit(self, node, **options)
+
+    monkeypatch.setattr(expr.BaseExprVisitor, "visit", spy)
+    return names
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_quoting_hides_what_pandas_would_run(trick, looked_up, tmp_path):
+    place = tmp_path / "written"
+    with contextlib.suppress(UsageError):
+        Condition.parse(trick.replace("PLACE", str(place)), TABLE.schema, "--where").mask(TABLE)
+    assert not place.exists()
+    assert not looked_up
+
+
+PIECES = (
+    "'", '"', "'''", '"""', "\\", "`", "#", "\n", "r'", "f'", " ", "(", ")", " or ", " == ", "n", "name", "`a b`",
+)  # fmt: skip
+LURES = ("name.to_csv('')", "n.mean()", "name.str", "@n", " & ")
+
+
+@given(st.lists(st.sampled_from(PIECES + LURES), max_size=14))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(["name", " == ", "'", "\\", "'", "`", "'", " or ", "name.to_csv('')", " == ", "'", "`", "'"])
+def test_whatever_is_quoted_pandas_looks_up_what_was_looked_through(looked_up, pieces):
+    with contextlib.suppress(UsageError):
+        Condition.parse("".join(pieces), TABLE.schema, "--where").mask(TABLE)
+    assert looked_up <= {"str"}

@@ -1,4 +1,4 @@
-"""What is typed, and what comes back: the table of error messages, and the page of it.
+"""What is typed, at a shell and in Python, and what comes back: the tables of error messages, and the page of them.
 
 ``python -m tests.cli.error_table`` writes the page anew.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 ROWS_FILE = Path(__file__).with_name("error_table.txt")
+CALLS_FILE = Path(__file__).with_name("error_calls.txt")
 VERBS = (
     "demo", "doctor", "alerts", "match", "cone", "box", "star-cat", "match-fits", "fits-stats", "run", "catalog",
     "bulk", "db", "dead-letters",
@@ -24,11 +25,20 @@ What is typed, and what comes back: one or two lines on the error output that na
 wrong settings have a line each. The exit code is 2 where the command line or a setting is wrong, and 1 where what it
 asks for cannot be done. A test types every line of this page.
 
+What `doctor` finds wrong is no error of its own, but a line of its report, with what to do below it.
+`xmatch-hats-findgsc` leaves the error output empty, as its callers expect, and tells reasons in the
+[first line of its output](how-to/image-pipelines.md#in-the-place-of-the-cds-client).
+
 In the folder lie `sky` and `plain`, copies of catalogues (`sky` has ALLWISE's columns), `damaged`, one that is not
 whole, the tables `t.csv` (columns `name`, `ra`, `dec`), `noradec.csv` and `ragged.csv`, a text `notes.txt` (the same
 as `notes.fits`), an image `image-51.fits`, a table of SExtractor's `cat-51.fits` and the beginning of it,
 `short-51.fits`, an SQLite file `psf-51.sqlite`, a folder `packets` of alerts, and a folder `taken` with something in
 it. One catalogue is registered, `stars`."""
+IN_PYTHON = """\
+## In Python
+
+The same errors are raised, an `XmatchError` each, and advise arguments where a command has options. `t` is the table
+`t.csv`, as pandas reads it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,22 @@ def read_rows() -> list[Row]:
     return rows
 
 
-def page_of(rows: list[Row]) -> str:
+@dataclass(frozen=True)
+class Call:
+    """One line of the table of Python."""
+
+    source: str
+    raised: str
+    """Class of the error, and what it says."""
+
+
+def read_calls() -> list[Call]:
+    """Calls of the file: a line ``>>> source``, then what it raises."""
+    blocks = [block.splitlines() for block in CALLS_FILE.read_text().strip().split("\n\n")]
+    return [Call(source.removeprefix(">>> "), raised) for source, raised in blocks]
+
+
+def page_of(rows: list[Row], calls: list[Call]) -> str:
     """The page, in Markdown."""
     lines = [INTRODUCTION]
     verb = None
@@ -87,6 +112,8 @@ def page_of(rows: list[Row]) -> str:
             lines += ["", f"## {verb or 'No verb'}", "", "| typed | exit code | came back |", "|---|---|---|"]
         told = "<br>".join(f"`{_cell(line)}`" for line in row.told.splitlines())
         lines.append(f"| `{_cell(row.command)}` | {row.code} | {told} |")
+    lines += ["", IN_PYTHON, "", "| typed | raised |", "|---|---|"]
+    lines += [f"| `{_cell(call.source)}` | `{_cell(call.raised)}` |" for call in calls]
     return "\n".join(lines) + "\n"
 
 
@@ -97,4 +124,4 @@ def _cell(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page_of(read_rows()))
+    PAGE.write_text(page_of(read_rows(), read_calls()))

@@ -54,6 +54,17 @@ def test_what_is_damaged_ends_with_1(nights, sky, tmp_path, capsys):
     place.write_bytes(Path(nights[0]).read_bytes()[:-50])
     assert run(words([str(place)], sky, tmp_path / "out", "--format", "parquet")) == 1
     assert "what follows is lost" in capsys.readouterr().out
+    # Nor do those that add up nights call it whole.
+    assert run(words(nights[1:], sky, tmp_path / "out", "--format", "parquet")) == 0
+    for verb in ("merge", "report"):
+        capsys.readouterr()
+        assert run(["bulk", verb, str(tmp_path / "out")]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "what follows is lost" in line)
+        assert line.strip().startswith("ztf_public_20180619: the archive is damaged after"), verb
+    assert run(["bulk", "merge", str(tmp_path / "out"), "--json"]) == 0
+    (text,) = json.loads(capsys.readouterr().out)["damaged"]
+    assert text == line.strip()
+    assert "Complete but for what archives have lost: " in (tmp_path / "out_report" / "report.html").read_text()
 
 
 def test_a_night_that_the_name_does_not_tell(sky, tmp_path, capsys):

@@ -66,7 +66,6 @@ def test_a_dry_run_does_nothing(made, tmp_path, capsys):
         (["--radius", "1", "--cone", "1", "2", "3", "--moc", "some.fits"], "one region"),
         (["--radius", "1", "--memory-per-worker", "1MB"], "MiB of memory at least"),
         (["--radius", "1", "--margin", "0"], "margin must be a positive number"),
-        (["--radius", "1", "--left-columns", "nope"], "--left-columns: "),
         (["--radius", "1", "--left-where", "1 // (cntr - cntr) > 5", "--workers", "0"], "the query fails: divide by"),
         (["--radius", "1", "--moc", "left.csv"], "--moc: left.csv: not a readable MOC: neither a FITS file, nor JSON"),
     ],

@@ -73,7 +73,7 @@ def test_what_a_dry_run_says(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "matching: 1,234 units to do, 10 are done already",
         "  to read      12.3 GB",
-        "  time         about 1:06:40 h with 2 workers, by 3 units that were tried",
+        "  time         about 1:06:40 with 2 workers, by 3 units that were tried; start and end come on top",
         "  disk needed  3 GB of 40 GB free",
     ]
     tell_estimate([("matching", ESTIMATE)], as_json=True)

@@ -130,7 +130,7 @@ def test_a_terminal_gets_a_table_that_fits(made, capsys, monkeypatch):
         (["cone", "0", "95", "10"], 2, "declination outside"),
         (["cone", "0", "-90.0000001", "10"], 2, "centre 0.0 -90.0000001: declination outside"),
         (["cone", "0", "0", "648000.01"], 2, "648000.01 arcsec"),
-        (["cone", "0", "0", "-1"], 2, "-1.0 arcsec is not above 0"),
+        (["cone", "0", "0", "-1"], 2, "-1 arcsec is not above 0"),
         (["cone", "0", "0", "700000"], 2, "180 degrees"),
         (["box", "0", "1", "2", "1"], 2, "the box is empty"),
         (["cone", "0", "0", "10", "--columns", "w9mpro"], 1, "no column w9mpro"),

@@ -90,6 +90,21 @@ def test_the_configuration_file_names_the_catalogue(here, made, monkeypatch):
     assert "has no key catalogue" in text
 
 
+@pytest.mark.parametrize(("faint", "reason"), [("nan", "faint: nan is no"), ("true", "faint is not a number")])
+def test_a_faint_magnitude_that_is_none_is_no_empty_field(here, faint, reason):
+    (here / "config.toml").write_text(f"[findgsc]\nfaint = {faint}\n")
+    code, text = answer(["0.01", "-0.02", "-r", "6"])
+    assert code == 1
+    assert reason in text.split("\n")[0]
+
+
+def test_the_catalogue_may_have_a_name(here, made, monkeypatch):
+    monkeypatch.setenv("XMATCH_HATS_STAR_CATALOG", f"wise={made.copy}")
+    code, text = answer(["0.01", "-0.02", "-r", "6"])
+    assert code == 0
+    assert text.startswith("# stars of wise: ")
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -100,7 +115,7 @@ def test_the_configuration_file_names_the_catalogue(here, made, monkeypatch):
         (["0.01", "-95", "-r", "5"], "declination outside"),
         (["0.01", "-0.02"], "no radius is given"),
         (["0.01", "-0.02", "-r", "wide"], "the radius 'wide' is no number"),
-        (["0.01", "-0.02", "-r", "-3"], "-180.0 arcsec is not above 0"),
+        (["0.01", "-0.02", "-r", "-3"], "-180 arcsec is not above 0"),
         (["0.01", "-0.02", "-r", "3", "-n", "all"], "'all' is no number of rows"),
         (["0.01", "-0.02", "-r", "3", "--fast"], "no such option: --fast"),
         ([], "is no position in degrees"),
@@ -123,7 +138,11 @@ def test_what_fails_is_a_catalogue_that_says_why(here, words, reason):
         ({"XMATCH_HATS_STAR_MAGNITUDES": "Vmag=w1mpr"}, "has no column w1mpr (near names: w1mpro"),
         ({"XMATCH_HATS_STAR_MAGNITUDES": "Gmag=w1mpro"}, "there is no magnitude Gmag"),
         ({"XMATCH_HATS_STAR_CONDITION": "w1mpr < 3"}, "there is no column w1mpr (near names: w1mpro"),
+        ({"XMATCH_HATS_STAR_MAGNITUDES": "Vmag=w1mpro+1_0"}, "the offset '1_0' is not a number"),
         ({"XMATCH_HATS_STAR_FAINT": "low"}, "faint is not a number"),
+        ({"XMATCH_HATS_STAR_FAINT": "nan"}, "faint is not a number"),
+        ({"XMATCH_HATS_STAR_FAINT": "1_5"}, "faint is not a number"),
+        ({"XMATCH_HATS_STAR_FAINT": "1e999"}, "faint: inf is no magnitude"),
         ({"XMATCH_HATS_CONFIG": "/nowhere.toml"}, "the configuration file does not exist"),
     ],
 )
@@ -145,9 +164,26 @@ def test_a_damaged_partition_is_a_failure(here, made, monkeypatch, tmp_path):
     assert "cannot be read" in text.split("\n")[0]
 
 
-def test_a_log_that_cannot_be_written_is_no_failure_more(here, monkeypatch):
-    monkeypatch.setenv("XMATCH_HATS_LOG", "/nowhere/log")
-    assert answer(["1"])[0] == 1
+@pytest.mark.parametrize("place", ["/nowhere/log", "~nosuchuser/log", "a\0b"])
+def test_a_log_that_cannot_be_written_is_no_failure_more(here, monkeypatch, place):
+    # An environment itself cannot hold the last one.
+    monkeypatch.setattr(os, "environ", {**os.environ, "XMATCH_HATS_LOG": place})
+    code, text = answer(["1"])
+    assert (code, read(text)) == (1, [])
+    assert "is no position" in text.split("\n")[0]
+
+
+@pytest.mark.parametrize("words", [["-r", "\u0663"], ["-r", "3", "-n", "\u0663"], ["-r", "1_0"]])
+def test_numbers_are_those_of_ascii(here, words):
+    code, text = answer(["0.01", "-0.02", *words])
+    assert (code, read(text)) == (1, [])
+    assert "is no number" in text.split("\n")[0]
+
+
+def test_arguments_that_are_no_text_are_in_the_log(here):
+    code, text = answer(["\udcff\udcfe", "3", "-r", "2"])
+    assert (code, read(text)) == (1, [])
+    assert "\\udcff" in (here / "log").read_text()
 
 
 def shell(line: str, **settings: str) -> subprocess.CompletedProcess:
@@ -193,6 +229,15 @@ def test_in_a_shell_failures_are_silent_too(here, line, reason):
     assert told.startswith("# FAILED: ")
     assert reason in told
     assert reason in (here / "log").read_text()
+
+
+def test_in_a_shell_the_output_is_bytes(here):
+    done = shell(
+        "findgsc \"$(printf '\\377\\376')\" 3 -r 2", PYTHONIOENCODING="utf-16", XMATCH_HATS_LOG="~nosuchuser/log"
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert read(done.stdout) == []
+    assert "is no position in degrees" in done.stdout.split("\n")[0]
 
 
 def test_a_copy_without_recorded_coverage_holds_no_disc_for_sure(here, made, monkeypatch, tmp_path):

@@ -232,6 +232,16 @@ def test_wrong_use_is_told(made, source, tmp_path, monkeypatch, arguments, code,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_the_input_is_never_replaced(made, tmp_path, overwrite, capsys):
+    (tmp_path / "t.csv").write_text("ra,dec\n1,2\n")
+    (tmp_path / "link.csv").symlink_to("t.csv")
+    for out in ("t.csv", "link.csv"):
+        assert match(tmp_path / "t.csv", tmp_path / out, *overwrite, catalog=made.copy) == 2
+        assert f"{out}: the output would replace its input (choose another --out)" in capsys.readouterr().err
+    assert (tmp_path / "t.csv").read_text() == "ra,dec\n1,2\n"
+
+
 @pytest.mark.parametrize("arguments", [["--all"], ["--neighbors", "2"]])
 def test_several_neighbours_of_several_catalogues_are_refused(made, plain_copy, source, tmp_path, arguments, capsys):
     assert match(source, tmp_path / "o.csv", "--catalog", str(plain_copy), *arguments, catalog=made.copy) == 2

@@ -75,6 +75,16 @@ def test_tables_that_are_none_are_listed_and_the_others_go_on(folder, capsys):
     assert json.loads(capsys.readouterr().out)["complete"] is False
 
 
+def test_a_selection_without_rows_has_no_pictures_and_says_so(folder, capsys):
+    words = ["fits-stats", "sexcat-51.fits", "sexcat-52.fits", "--select", "MAG_AUTO < 0", "--out", "s"]
+    assert run(words) == 0
+    assert capsys.readouterr().err == "no pictures of 2 tables: no row is selected\n"
+    assert sorted(path.name for path in (folder / "s").iterdir()) == ["stat-51.txt", "stat-52.txt"]
+    for more in (["--no-pictures"], ["--json"]):
+        assert run([*words, "--overwrite", *more]) == 0
+        assert capsys.readouterr().err == ""
+
+
 def test_statistics_of_what_was_matched(folder, made, capsys):
     assert run([*WORDS, "--keep-unmatched"]) == 0
     capsys.readouterr()

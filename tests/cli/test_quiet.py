@@ -98,3 +98,4 @@ def test_a_terminal_sees_bars_while_the_output_stays_data(folder):
         os.close(parent)
     assert json.loads(result.stdout)["in"] == 100
     assert "\x1b" in seen
+    assert re.search(r"matching.*100/100", seen)

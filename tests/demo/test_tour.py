@@ -44,6 +44,15 @@ def test_nothing_else_is_ever_replaced(tmp_path):
         prepare_folder(DemoSettings(tmp_path / "link"))
 
 
+def test_no_demo_in_a_catalogue(tmp_path):
+    sky = tmp_path / "sky"
+    sky.mkdir()
+    (sky / "collection.properties").touch()
+    with pytest.raises(UsageError, match="would lie in the catalogue"):
+        prepare_folder(DemoSettings(sky / "demo"))
+    assert not (sky / "demo").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [({"rows": 10}, "--rows"), ({"rows": 10**8}, "--rows"), ({"alerts": 1}, "--alerts"), ({"seed": -1}, "--seed")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from tests.copies import make_copy
 from tests.docs.conftest import CORNERS
 from tests.docs.pages import DOCS, PAGES, Page
+from tests.notebooks.books import NAMES, ROOT, code_cells
 from xmatch_hats.catalogs.region import Box
 from xmatch_hats.demo.sky import SkyBox, make_sky
 
@@ -40,6 +42,33 @@ def test_blocks_compile_and_import_what_is_there(page):
     for block in page.blocks("python"):
         nodes = ast.walk(ast.parse(block))
         assert [missing(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) if missing(node)] == []
+
+
+def public_modules() -> list[str]:
+    """Modules that the reference names, and that its pages and the notebooks import."""
+    names = set(re.findall(r"^::: (\S+)$", (DOCS / "reference" / "python.md").read_text(), re.MULTILINE))
+    blocks = [block for page in PAGES for block in page.blocks("python")]
+    blocks += [cell.source for name in NAMES for cell in code_cells(name)]
+    for node in (node for block in blocks for node in ast.walk(ast.parse(block))):
+        if isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    ours = {module_of(name) for name in names if name.partition(".")[0] == "xmatch_hats"}
+    return sorted(ours | {"xmatch_hats.doctor"})
+
+
+def module_of(name: str) -> str:
+    """Module that a name is, or else is of."""
+    place = ROOT.joinpath(*name.split("."))
+    return name if place.is_dir() or place.with_suffix(".py").is_file() else name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_completion_shows_what_a_module_is_for(name):
+    module = importlib.import_module(name)
+    assert dir(module) == sorted(module.__all__)
+    assert all(hasattr(module, one) for one in module.__all__)
 
 
 def test_what_is_missing_is_noticed():

@@ -178,6 +178,14 @@ def test_catalogues_of_the_settings(root, source, monkeypatch):
     assert "there is no such folder" in line_of(examine(), "step, catalogues").detail
 
 
+def test_a_catalogue_that_is_missing_is_not_to_be_started(root, monkeypatch):
+    monkeypatch.setenv("CATALOG", '[{"name": "nope"}]')
+    line = line_of(examine(), "step, catalogues")
+    assert line.state is State.PROBLEM
+    assert "no catalogue is named nope" in line.detail
+    assert line.todo == "make one with `xmatch-hats catalog import`"
+
+
 def test_wrong_settings_are_a_problem(root, monkeypatch):
     monkeypatch.setenv("ENGINE", "oracle")
     line = line_of(examine(), "step")

@@ -236,6 +236,38 @@ class TestColumns:
             assert history.index("made for a test") < history.index("of stars within") < history.index("of part within")
         assert second.rows == first.rows
 
+    def test_the_next_match_is_of_the_same_positions(self, stars, tmp_path):
+        columns = detections(stars.table, n=200)
+        path = write_ldac(tmp_path / "s-1.fits", columns)
+        (first,) = match_tables([path], target(stars.copy, "ra", "dec"), MatchJob(tmp_path / "a"))
+        again = target(stars.copy, "source_id", name="two", radius=0.3)
+        (second,) = match_tables([tmp_path / "a" / first.file], again, MatchJob(tmp_path / "b"))
+        i, j, separation = nearest(stars.table, columns, 0.3)
+        data = matched_of(tmp_path / "b" / second.file)
+        assert data["NUMBER"].tolist() == (i + 1).tolist()
+        assert data["source_id"].tolist() == j.tolist()
+        np.testing.assert_allclose(data["distance_two"], separation, rtol=0, atol=1e-8)
+        assert fits.getheader(tmp_path / "b" / second.file, "MATCHED")["XMRA"] == "X_WORLD"
+        with fits.open(tmp_path / "a" / first.file, mode="update") as hdus:
+            hdus["MATCHED"].columns.del_col("X_WORLD")
+        with pytest.raises(TableError, match=r"cat_matched-1.fits\[2\]: no column 'X_WORLD'"):
+            match_tables([tmp_path / "a" / first.file], again, MatchJob(tmp_path / "c"))
+
+    def test_cards_of_columns_that_are_no_more_describe_none_of_the_catalogue(self, stars, tmp_path):
+        path = write_ldac(tmp_path / "s-1.fits", detections(stars.table, n=20))
+        with fits.open(path, mode="update") as hdus:
+            header = hdus["LDAC_OBJECTS"].header
+            last = header["TFIELDS"]
+            header[f"TTYPE{last + 1}"], header[f"TUNIT{last + 2}"] = "old " * 30, "kg"
+            header[f"TNULL{last + 2}"], header[f"TDIM{last + 9}"], header["TILE254"] = -99, "(2,3)", "mine"
+        (told,) = match_tables([path], target(stars.copy, "source_id", "gmag"), MatchJob(tmp_path))
+        with fits.open(tmp_path / told.file) as made:
+            columns, header = made["MATCHED"].columns, made["MATCHED"].header
+            assert columns.names[last:] == ["source_id", "gmag", "distance"]
+            assert columns["gmag"].unit is None
+            assert not {f"TNULL{last + 2}", f"TDIM{last + 9}", "CONTINUE"} & set(header)
+            assert header["TILE254"] == "mine"
+
     def test_columns_of_the_catalogue_keep_their_types_units_and_gaps(self, tmp_path):
         rng = np.random.default_rng(2)
         ra, dec = rng.uniform(10.0, 10.2, 200), rng.uniform(-5.1, -4.9, 200)
@@ -266,7 +298,7 @@ class TestColumns:
             if name not in ("b", "text"):
                 assert data[name].tolist() == expected, name
         with pytest.raises(TableError, match="BITS holds bits"):
-            open_table(tmp_path / told.file)
+            open_table(tmp_path / told.file).read()
         assert data["f4"].unit == u.mag
         assert fits.getheader(tmp_path / told.file, "MATCHED")["TCOMM16"] == "A magnitude"
 

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from tests.images.reader import magnitude, read
 from tests.images.skies import CCD, FIELDS, ccds, inside, tile_header, write_exposure, write_tile
@@ -168,6 +169,43 @@ class TestFiles:
         assert told[2].outcome is Outcome.LEFT_OUT
         assert "has no celestial WCS" in told[2].reason
 
+    def test_an_hdu_that_is_broken_is_a_failure_and_renames_no_other(self, stars, tmp_path):
+        headers = ccds("plain", "SIP")[:2]
+        headers[0]["A_ORDER"] = "three"
+        path = write_exposure(tmp_path / "9.fits", headers)
+        told = write_star_catalogs([path], StarChoice.of(stars.copy, MAGNITUDES), StarJob(tmp_path))
+        assert [(file.file, file.outcome) for file in told] == [
+            ("star_cat-9-1.cat", Outcome.WRITTEN),
+            ("", Outcome.UNREADABLE),
+        ]
+        assert "9.fits[1]: its WCS cannot be read" in told[1].reason
+        # It would have been the tile.
+        with pytest.raises(ImageError, match="its WCS cannot be read"):
+            write_star_catalogs([path], StarChoice.of(stars.copy, MAGNITUDES), StarJob(tmp_path, kind="tile"))
+
+    @pytest.mark.parametrize("part", [0.3, 0.5, 0.98])
+    @pytest.mark.parametrize("compressed", [False, True])
+    def test_an_exposure_that_is_cut_short_loses_no_ccd_silently(self, stars, tmp_path, part, compressed):
+        path = write_exposure(tmp_path / "9.fits", ccds("plain", "TAN")[:3], compressed=compressed)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(len(whole) * part)])
+        with pytest.raises(ImageError, match=r"9.fits: is cut short|the header of HDU \d is broken or cut short"):
+            write_star_catalogs([path], StarChoice.of(stars.copy, MAGNITUDES), StarJob(tmp_path / "out"))
+        assert list((tmp_path / "out").iterdir()) == []
+
+    @pytest.mark.parametrize("kind", ["TAN", "SIP", "TPV"])
+    def test_a_cube_lies_where_its_planes_do(self, stars, tmp_path, kind):
+        header = tile_header("plain", kind, 20.0)
+        plane = write_tile(tmp_path / "t-1.fits", header, (200, 150))
+        header["CTYPE3"], header["CRVAL3"], header["CRPIX3"], header["CD3_3"] = "FREQ", 1e9, 1.0, 1e6
+        fits.PrimaryHDU(np.zeros((1, 150, 200), np.uint8), header).writeto(tmp_path / "t-2.fits")
+        told = write_star_catalogs(
+            [tmp_path / "t-2.fits", plane], StarChoice.of(stars.copy, MAGNITUDES), StarJob(tmp_path)
+        )
+        assert [file.outcome for file in told] == [Outcome.WRITTEN] * 2
+        cube, flat = ((tmp_path / file.file).read_text().split("\n")[1:] for file in told)
+        assert cube == flat
+
     @pytest.mark.parametrize(
         ("change", "told"),
         [
@@ -175,12 +213,19 @@ class TestFiles:
             ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, "not in right ascension and declination at J2000"),
             ({"RADESYS": "FK4", "EQUINOX": 1950.0}, "RA, FK4 1950, not in"),
             ({"CRVAL2": 120.0}, r"t-1.fits: no HDU of it tells .* lies: its WCS cannot be read: No valid solution"),
+            ({"CRVAL1": "abc"}, "its WCS cannot be read: CRVAL1 is no number"),
+            ({"CRPIX2": True}, "CRPIX2 is no number"),
+            ({"CRVAL2": None}, "there is no CRVAL2"),
+            ({"CD1_1": 0.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0}, "matrix is singular"),
+            (dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2")), "there is no size of a pixel along axis 1"),
             ({"CD1_1": 1e-4, "CD1_2": 1e-4, "CD2_1": 1e-4, "CD2_2": 1e-4}, "no area on the sky"),
         ],
     )
     def test_a_file_without_any_is_an_error(self, stars, tmp_path, change, told):
         header = tile_header("plain", "TAN", 0.0)
         header.update(change)
+        for key in (key for key, value in change.items() if value is None):
+            del header[key]
         path = write_tile(tmp_path / "t-1.fits", header)
         with pytest.raises(ImageError, match=told):
             write_star_catalogs([path], StarChoice.of(stars.copy, MAGNITUDES), StarJob(tmp_path / "out"))
@@ -211,10 +256,20 @@ class TestFiles:
         ("CFIS_image-51.fits", None, "-51"),
         ("CFIS_image-254-286.fits", None, "-254-286"),
         ("field_0042_r2.fits", r"_(\d+)_", "-0042"),
+        ("CFIS.254.286.r.fits", r"CFIS\.(\d+)\.(\d+)", "-254-286"),
+        ("t-7.fits", r"(?:t-(\d+)|s(\d+))", "-7"),
     ],
 )
 def test_numbers(tmp_path, name, pattern, number):
     assert Naming(pattern=pattern).number(tmp_path / name) == number
+
+
+@pytest.mark.parametrize("text", ["a b\n", "a\0", "a/b"])
+def test_names_of_files_are_one_line(tmp_path, text):
+    with pytest.raises(UsageError, match="the prefix of file names cannot hold"):
+        Naming(text)
+    with pytest.raises(UsageError, match="the number cannot hold"):
+        Naming(pattern="(?s)(.+)").number(tmp_path / "t\n.fits")
 
 
 @pytest.mark.parametrize("pattern", ["image", "(", r"image-(\d+)"])

@@ -76,6 +76,12 @@ def test_upper_limits_are_missing(wise):
     assert len(all_rows(StarChoice.of(wise, faint=17.0))) == 70
 
 
+@pytest.mark.parametrize("faint", [float("nan"), float("inf"), float("-inf")])
+def test_a_faint_magnitude_that_is_none_leaves_nothing_out(wise, faint):
+    with pytest.raises(UsageError, match=f"--faint: {faint} is no magnitude"):
+        StarChoice.of(wise, faint=faint)
+
+
 def test_a_condition_that_has_no_answer_makes_no_star(wise):
     stars = all_rows(StarChoice.of(wise, stars="w1sigmpro < 1"))
     assert (stars.clas == 1).sum() == 30

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from distributed import LocalCluster
 
 from tests.matching.skies import ASIN_TWO_THIRDS, catalog_frame, clump, offset, write_copy
@@ -241,20 +242,25 @@ def test_wrong_use(copy_path):
         Crossmatcher([copy_path, copy_path], workers=0)
     with pytest.raises(UsageError, match="no catalogue"):
         Crossmatcher([], workers=0)
-    with pytest.raises(UsageError, match="no engine 'magic'"):
-        Crossmatcher([copy_path], engine="magic", workers=0)
-    with pytest.raises(UsageError, match="neighbours"):
-        Crossmatcher([copy_path], n_neighbors=0, workers=0)
-    with pytest.raises(UsageError, match="only one of"):
-        Crossmatcher([copy_path], workers=0, scheduler="tcp://127.0.0.1:1")
-    with pytest.raises(UsageError, match="at least 0"):
-        Crossmatcher([copy_path], workers=-1)
-    with pytest.raises(UsageError, match="only one of"):
-        Crossmatcher([copy_path], scheduler=Scheduler(workers=0), workers=2)
-    with pytest.raises(UsageError, match="not the address of a Dask scheduler"):
-        Crossmatcher([copy_path], scheduler="nonsense")
+    for single in (str(copy_path), copy_path, open_copy(copy_path), CatalogTarget(copy_path)):
+        with pytest.raises(UsageError, match=r"catalogues are a sequence, not the single .*brackets"):
+            Crossmatcher(single, workers=0)
+    with pytest.raises(UsageError, match="a int names no catalogue"):
+        Crossmatcher([3], workers=0)
+    for wrong, words in (
+        ({"engine": "magic", "workers": 0}, "no engine 'magic'"),
+        ({"n_neighbors": 0, "workers": 0}, "neighbours"),
+        ({"workers": 0, "scheduler": "tcp://127.0.0.1:1"}, "only one of"),
+        ({"workers": -1}, "at least 0"),
+        ({"workers": 2, "scheduler": Scheduler(workers=0)}, "only one of"),
+        ({"scheduler": "nonsense"}, "not the address of a Dask scheduler"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            Crossmatcher([copy_path], **wrong)
     with Crossmatcher([copy_path], workers=0) as matcher, pytest.raises(UsageError, match="one length"):
         matcher.match([1.0, 2.0], [3.0])
+    with Crossmatcher([copy_path], workers=0) as matcher, pytest.raises(UsageError, match=r"of a SkyCoord: match\("):
+        matcher.match(SkyCoord([1.0], [2.0], unit="deg"))
 
 
 def test_scheduler_that_is_not_there(copy_path, monkeypatch):

@@ -109,3 +109,11 @@ def test_right_tables_are_read_as_left_ones_are():
     for right in (radians, inside):
         assert crossmatch(pa.table({"ra": RA, "dec": DEC}), right)["n"].to_pylist() == [7, 8, 9]
     assert to_arrow(inside).column_names == ["c.ra", "c.dec", "n"]
+
+
+def test_columns_without_numbers_are_called_as_pandas_does():
+    right = pd.DataFrame({"ra": [1.0], "dec": [2.0]})
+    assert len(crossmatch(pd.DataFrame({"ra": [], "dec": []}, dtype=object), right)) == 0
+    for column in (pd.Series([{}], dtype=object), pd.Series(["a"], dtype="category")):
+        with pytest.raises(TableError, match=f"'ra' is {column.dtype}, not a number"):
+            crossmatch(pd.DataFrame({"ra": column, "dec": [2.0]}), right)

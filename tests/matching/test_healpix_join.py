@@ -226,3 +226,16 @@ def test_dask_tells_joins_apart():
     joins = [HealpixJoin(1.0), HealpixJoin(1.0, 2), HealpixJoin(1.0, 1, 0.5), HealpixJoin(1.0, id_column="cntr")]
     assert len({tokenize(join) for join in joins}) == len(joins)
     assert tokenize(HealpixJoin(1.0)) == tokenize(HealpixJoin(1.0))
+
+
+def test_it_tells_what_it_looks_for():
+    assert repr(HealpixJoin(5.0)) == "<HealpixJoin within 5 arcsec; the nearest>"
+    assert repr(HealpixJoin(1.5 * u.arcsec, 3, id_column="cntr")).endswith("; the 3 nearest, ties by cntr>")
+
+
+def test_a_margin_is_to_be_had_where_the_catalogue_comes_from(left_frame, right):
+    made = lsdb.from_dataframe(left_frame, margin_threshold=None)
+    with pytest.raises(RadiusError, match=r"give lsdb\.from_dataframe a margin_threshold of 3 arcsec"):
+        made.crossmatch(made, algorithm=HealpixJoin(3.0), suffixes=("", "_r"), suffix_method="all_columns")
+    with pytest.raises(RadiusError, match="make the copy again with a margin of 99 arcsec"):
+        made.crossmatch(right, algorithm=HealpixJoin(99.0), suffixes=("", "_r"), suffix_method="all_columns")

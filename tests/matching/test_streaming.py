@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ import distributed  # noqa: F401, which sets the defaults that a test changes
 import pytest
 
 from tests.matching.dask_process import DaskProcess, add, die, fail, free_port, mark_and_sleep
-from tests.matching.waiting import wait_until
+from tests.matching.waiting import run_in_thread, wait_until
 from xmatch_hats.errors import SystemFailure, UsageError
 from xmatch_hats.matching import clusters
 from xmatch_hats.matching.scheduling import Scheduler
@@ -107,6 +108,41 @@ class TestDeaths:
             os.kill(int(mark.read_text()), signal.SIGKILL)
             end = collect(stream, 1)[number]
         assert (end.value, end.error) == (1.0, None)
+
+    @pytest.fixture
+    def slow(self, own, monkeypatch):
+        """The first value to be asked for is not brought, as from a worker that has died and is looked for."""
+        client = own._connection.client
+        gather, asked = client.gather, []
+
+        def first_never(future, **options):
+            asked.append(future)
+            return asyncio.sleep(600) if len(asked) == 1 else gather(future, **options)
+
+        monkeypatch.setattr(client, "gather", first_never)
+        return asked
+
+    def test_nobody_waits_for_a_value_that_is_looked_for(self, own, slow):
+        with own.stream() as stream:
+            first = stream.submit(add, 1, 1)
+            assert wait_until(lambda: stream._calls[first].done())
+            numbers = [stream.submit(add, number, 1) for number in range(3)]
+            ended = run_in_thread(lambda: collect(stream, 3))()
+        assert sorted(ended) == numbers
+        assert len(slow) == 4
+
+    def test_a_value_that_went_with_its_worker_is_made_again(self, own, slow):
+        with own.stream() as stream:
+            number = stream.submit(os.getpid)
+            ended = run_in_thread(lambda: collect(stream, 1))
+            assert wait_until(lambda: slow)
+            client = own._connection.client
+            ((worker,),) = client.who_has(slow).values()
+            (pid,) = client.run(os.getpid, workers=[worker]).values()
+            os.kill(pid, signal.SIGKILL)
+            end = ended()[number]
+        assert end.error is None
+        assert end.value != pid
 
     def test_a_scheduler_that_is_lost(self, tmp_path, monkeypatch):
         monkeypatch.setattr(clusters, "PATIENCE_SECONDS", 1.0)

@@ -209,6 +209,24 @@ def test_a_second_list_is_drawn_as_dots_all_over_the_picture(zero):
     assert marks(plots.finder((RA, DEC), NEAR.iloc[:0], others=second.iloc[3:])) == {}
 
 
+def test_the_legend_counts_what_the_picture_shows():
+    """Of three rows within the margin one is beyond the frame, and so is the circle of the margin."""
+    axes = plots.finder((RA, DEC), NEAR, 1.0, margin=10.0, width=9.0, ranks=True)
+    assert labels(axes) == ["position", "other rows: 1", 'match at 0.50"', 'radius 1"']
+    assert np.allclose(marks(axes)["other rows: 1"], [(3.0, 4.0)], atol=1e-6)
+    # Of this one the corners still show something.
+    assert 'margin 10"' in labels(plots.finder((RA, DEC), NEAR, 1.0, margin=10.0, width=15.0))
+    far = plots.finder((RA, DEC), NEAR.iloc[1:], 8.0, margin=8.0, width=6.0)
+    assert labels(far) == ["position"]
+
+
+def test_numbers_do_not_leave_the_frame():
+    axes = plots.finder((RA, DEC), around((0.0, 14.9)), 1.0, margin=20.0, width=30.0, ranks=True)
+    (number,) = axes.texts
+    assert number.get_clip_on()
+    assert number.get_clip_box() is not None
+
+
 def test_rows_are_numbered_from_the_nearest():
     told = {
         text.get_text(): tuple(np.round(text.xy, 6))

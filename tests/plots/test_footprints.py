@@ -122,6 +122,14 @@ def test_coverage_over_partitions_keeps_their_title_and_gets_a_label(zero):
     assert len(axes.get_images()) == 2
 
 
+def test_a_title_stays_on_the_figure(zero):
+    figure, panels = pyplot.subplots(1, 3, figsize=(9.0, 3.0))
+    axes = plots.coverage(zero, ax=panels[0])
+    figure.canvas.draw()
+    assert axes.title.get_window_extent().x0 >= 0.0
+    assert axes.title.get_window_extent().x1 <= panels[1].get_window_extent().x0
+
+
 def test_the_whole_sky_and_none_of_it():
     whole = plots.coverage(Coverage.all_sky())
     assert whole.get_title() == "coverage of 41,253 deg² (the whole sky)"

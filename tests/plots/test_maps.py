@@ -150,3 +150,8 @@ def test_a_fraction_on_given_axes(result):
     assert plots.match_fraction(result, ax=left) is left
     assert plots.match_fraction(result, by="mag", ax=right) is right
     assert left.xaxis_inverted()
+
+
+def test_where_everything_matches_the_colours_reach_from_nothing(result):
+    axes = plots.match_fraction(result[result["_status"] == "matched"])
+    assert image_of(axes).get_clim() == (0.0, 1.0)

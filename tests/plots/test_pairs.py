@@ -145,6 +145,15 @@ def test_how_many_were_searched_must_be_known():
     assert curve.sum() == pytest.approx(1000 * np.pi * DENSITY / 3600**2, rel=2e-3)
 
 
+def test_a_curve_of_matched_inputs_alone_says_so(result):
+    matched = result[result["_status"] == "matched"]
+    told = [labels(plots.separations(one, 5.0, DENSITY))[-1] for one in (result, matched)]
+    assert "alone" not in told[0]
+    assert told[1].endswith(f",\nof {len(matched):,} matched inputs alone")
+    searched = np.isin(result["_status"], ("matched", "unmatched")).sum()
+    assert labels(plots.separations(matched, 5.0, DENSITY, searched=searched))[-1] == told[0]
+
+
 def test_a_local_density_needs_positions(zero):
     with pytest.raises(TableError, match="a local density needs the positions of the inputs"):
         plots.separations([0.1, 0.2], 1.0, zero, searched=1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cdshealpix.nested
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -51,6 +52,28 @@ def test_a_region_is_shown_whole(ra, dec):
     # Every cell is there.
     assert set(image.compressed().astype(int)) == set(range(len(cells)))
     assert np.median(counts[0]) >= 20
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec"),
+    [
+        ([359.9, 0.1, 359.95, 0.05], [0.0, 0.1, -0.1, 0.0]),
+        ([10.0, 130.0, 250.0], [89.8, 89.7, 89.9]),
+        ([40.0, 43.0, 41.0, 42.0, 40.5], [60.0, 60.5, 61.2, 59.9, 60.7]),
+    ],
+    ids=["zero", "pole", "north"],
+)
+def test_no_cell_is_cut_at_the_frame(ra, dec):
+    sky = CellCounts(3)
+    sky.add(cells_of(np.array(ra), np.array(dec)), np.zeros(len(ra), np.int64))
+    view = view_of_counts(sky)
+    order = order_of_counts(sky, view)
+    assert order < sky.order
+    lon, lat = cdshealpix.nested.vertices(sky.at(order)[0].astype(np.uint64), order)
+    x, y = to_plane(map_of(view), np.asarray(lon.deg), np.asarray(lat.deg))
+    assert x.min() > 0.0
+    assert y.min() > 0.0
+    assert max(x.max(), y.max()) < view.size[0] - 1
 
 
 def test_the_whole_sky():

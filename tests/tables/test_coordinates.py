@@ -51,6 +51,21 @@ def test_by_hand():
             find_coordinates(table, ra, dec)
 
 
+def test_what_the_table_says_itself():
+    table = schema("ra", "dec", "u", "v")
+    assert find_coordinates(table, told=("u", "v")) == ("u", "v")
+    assert find_coordinates(table, "ra", "dec", told=("u", "v")) == ("ra", "dec")
+    with pytest.raises(TableError, match="no column 'w'"):
+        find_coordinates(table, told=("u", "w"))
+
+
+@pytest.mark.parametrize("table", [schema("a", "b"), schema("ra", "dec", ra=pa.string())])
+def test_advice_is_about_arguments_as_python_has_them(table):
+    with pytest.raises(TableError, match=r"with ra= and dec=") as caught:
+        find_coordinates(table)
+    assert "--" not in str(caught.value)
+
+
 def test_what_is_not_degrees():
     with pytest.raises(TableError, match="'ra' is string"):
         find_coordinates(schema("ra", "dec", ra=pa.string()))

@@ -19,6 +19,8 @@ from xmatch_hats.alerts.plan import XMATCHES
 from xmatch_hats.alerts.schema import plain_schema
 from xmatch_hats.errors import PacketError
 
+__all__ = ["CUTOUTS", "Cutout", "decode_record", "read_cutout"]
+
 CUTOUTS = {"science": "cutoutScience", "template": "cutoutTemplate", "difference": "cutoutDifference"}
 """Fields of a record, by what people call them."""
 _LARGEST = 1 << 26
@@ -119,3 +121,7 @@ def _read_jpeg(data: bytes, field: str) -> NDArray[np.float64]:
             return np.asarray(file.convert("L"), dtype=np.float64)
     except (OSError, SyntaxError, ValueError) as error:
         raise PacketError(f"its JPEG image is damaged: {error}", place=field) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

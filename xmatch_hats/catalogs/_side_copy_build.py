@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, Partition
 from xmatch_hats.catalogs.manifest import SIDE_COPY_NAME, SIDE_COPY_WORK
+from xmatch_hats.display import told_bytes
 from xmatch_hats.errors import CatalogError, PartitionReadError
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Builder:
         """Refuse what cannot fit before all else is written; how wide rows are, the first partition tells."""
         free = shutil.disk_usage(self._folder).free
         if free < needed:
-            text = f"the disk has {free / 1e9:.1f} GB free, it needs about {needed / 1e9:.1f} GB more"
+            text = f"the disk has {told_bytes(free)} free, it needs about {told_bytes(needed)} more"
             raise OSError(errno.ENOSPC, text)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xmatch_hats.catalogs import layout
 from xmatch_hats.catalogs.layout import HEALPIX_COLUMN, ROW_COLUMN, Partition
 from xmatch_hats.catalogs.manifest import Manifest
-from xmatch_hats.display import as_html, from_here
+from xmatch_hats.display import as_html, counted, from_here
 from xmatch_hats.errors import CatalogError, CatalogNotFoundError, DefinitionError, UsageError
 from xmatch_hats.tables.metadata import text_of
 
@@ -107,10 +107,8 @@ class LocalCopy:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"<LocalCopy {self.name}: {self.total_rows:,} rows in {len(self.partitions):,} partitions, "
-            f"margin {self.margin_arcsec:g} arcsec, {from_here(self.path)}>"
-        )
+        held = f"{counted(self.total_rows, 'row')} in {counted(len(self.partitions), 'partition')}"
+        return f"<LocalCopy {self.name}: {held}, margin {self.margin_arcsec:g} arcsec, {from_here(self.path)}>"
 
     def _repr_html_(self) -> str:
         columns = [self.schema.field(name) for name in self.column_names(None)]
@@ -195,7 +193,9 @@ class LocalCopy:
         if names is None:
             return own
         if isinstance(names, str):
-            raise UsageError(f"columns are a sequence of names, not the text {names!r}", value=names)
+            raise UsageError(
+                f"columns are a sequence of names, not the text {names!r}", hint=f"write [{names!r}]", value=names
+            )
         return list(dict.fromkeys(self._own_name(str(name), own) for name in names))
 
     def _own_name(self, name: str, own: list[str]) -> str:

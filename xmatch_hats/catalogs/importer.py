@@ -16,6 +16,7 @@ from xmatch_hats.catalogs.manifest import CoverageRecord, DroppedRows, Manifest,
 from xmatch_hats.catalogs.side_copy import build_side_copy, remove_side_copy
 from xmatch_hats.catalogs.sources import Columns, expand_sources, plan_import
 from xmatch_hats.catalogs.staging import Staging
+from xmatch_hats.display import told_bytes
 from xmatch_hats.errors import CatalogError, TableError, UsageError, XmatchError
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from xmatch_hats.catalogs.definition import Definition
     from xmatch_hats.catalogs.intake import Intake
 
+__all__ = ["DEFAULT_MARGIN_ARCSEC", "ImportSettings", "Progress", "Silent", "Telling", "build_copy"]
+
 log = logging.getLogger(__name__)
 
 DEFAULT_MARGIN_ARCSEC = 10.0
 DISK_FACTOR = 3.0
 """Free disk asked for, in units of the sources' bytes: parts, shards and copy exist at once, each compressed.
 The side copy is looked after by itself: how wide its rows are, only the rows tell."""
-
 STAGES = ("reading", "converting", "coverage", "checksums", "verifying", "side copy", "publishing")
 
 
@@ -183,8 +185,7 @@ class _Job:
         if self.plan.definition is None and not self.settings.get("plain"):
             self.progress.say(
                 f"no definition fits: {'the columns asked for are' if self.plan.columns else 'every column is'} kept, "
-                "positions are "
-                f"{self.plan.ra_column} and {self.plan.dec_column}, and no self-checks are made"
+                f"positions are {self.plan.ra_column} and {self.plan.dec_column}, and no self-checks are made"
             )
         with Staging(self.out, self._recipe(), self.progress.say) as staging:
             self._check_disk(staging)
@@ -360,7 +361,7 @@ class _Job:
         needed = int(DISK_FACTOR * self.source_bytes * self.plan.share)
         if free < needed:
             raise CatalogError(
-                f"the disk has {free / 1e9:.1f} GB free, the import needs about {needed / 1e9:.1f} GB",
+                f"the disk has {told_bytes(free)} free, the import needs about {told_bytes(needed)}",
                 place=self.out.parent,
                 hint="choose an --out on another disk",
             )
@@ -392,3 +393,7 @@ def _first(*values: Any) -> Any:
 def _software() -> dict[str, str]:
     libraries = ("hats", "hats-import", "lsdb", "pyarrow")
     return {"xmatch-hats": __version__, **{name: version(name) for name in libraries}}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

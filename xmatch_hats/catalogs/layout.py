@@ -10,7 +10,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmatch_hats.errors import CatalogError
+from xmatch_hats.errors import CatalogError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,28 @@ def is_collection(folder: Path) -> bool:
 def is_catalog(folder: Path) -> bool:
     """Whether the folder is the root of a bare HATS catalogue or margin."""
     return any((folder / name).is_file() for name in CATALOG_FILES)
+
+
+def refuse_inside_catalog(out: Path, *, itself: bool = False) -> None:
+    """Refuse an output that would lie in a catalogue, links followed: files that no manifest knows spoil it.
+
+    Parameters
+    ----------
+    out : Path
+    itself : bool, optional
+        Whether `out` may be no catalogue either, as it is a folder that files are put into.
+
+    Raises
+    ------
+    UsageError
+        It would.
+    """
+    place = out.expanduser().resolve()
+    for folder in (place, *place.parents) if itself else place.parents:
+        # Other standards have files of such a name, too: HiPS does.
+        if is_collection(folder) or (is_catalog(folder) and (folder / "dataset").is_dir()):
+            where = "is" if folder == place else "would lie in"
+            raise UsageError(f"the output {where} the catalogue {folder}", place=out, hint="write elsewhere")
 
 
 def read_collection_properties(folder: Path) -> dict[str, str]:

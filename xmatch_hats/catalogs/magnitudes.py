@@ -15,6 +15,7 @@ BANDS = ("Fmag", "Jmag", "Vmag", "Nmag")
 """Magnitudes of a star catalogue: photographic red and blue, visual, near infrared."""
 
 _EXPRESSION = re.compile(r"(?P<column>`[^`]+`|[^\s+\-*/()`=,]+)\s*(?:(?P<sign>[+-])\s*(?P<offset>\S+))?")
+_OFFSET = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HINT = "as in Vmag=phot_g_mean_mag,Nmag=w1mpro+2.7"
 
 
@@ -44,10 +45,8 @@ class Magnitude:
         found = _EXPRESSION.fullmatch(text.strip())
         if found is None:
             raise UsageError(f"{text!r} is not a column with an offset", place=place, hint=_HINT, value=text)
-        try:
-            offset = float((found["sign"] or "") + (found["offset"] or "0"))
-        except ValueError:
-            offset = math.nan
+        number = found["offset"] or "0"
+        offset = float((found["sign"] or "") + number) if _OFFSET.fullmatch(number) else math.nan
         if not math.isfinite(offset):
             raise UsageError(
                 f"the offset {found['offset']!r} is not a number", place=place,

@@ -27,6 +27,7 @@ from xmatch_hats.catalogs.pull_staging import PullStaging, refuse_existing
 from xmatch_hats.catalogs.region import Region
 from xmatch_hats.catalogs.remote import Retry
 from xmatch_hats.catalogs.remote_catalog import RemoteCatalog, open_remote
+from xmatch_hats.display import told_bytes
 from xmatch_hats.errors import CatalogError, RemoteError, UsageError
 
 if TYPE_CHECKING:
@@ -228,12 +229,12 @@ class _Pull:
         known = [task.plan.rows for task in tasks if task.plan.rows is not None]
         rows = f"{sum(known):,}" if len(known) == len(tasks) else "an unknown number of"
         self.progress.say(
-            f"{len(tasks):,} files, {rows} rows to look at, {to_fetch / 1e6:,.1f} MB to fetch"
-            f" (about {kept / 1e6:,.1f} MB to keep); {free / 1e9:,.1f} GB free"
+            f"{len(tasks):,} files, {rows} rows to look at, {told_bytes(to_fetch)} to fetch"
+            f" (about {told_bytes(kept)} to keep); {told_bytes(free)} free"
         )
         if free < needed:
             raise CatalogError(
-                f"the disk has {free / 1e9:.1f} GB free, the pull needs about {needed / 1e9:.1f} GB",
+                f"the disk has {told_bytes(free)} free, the pull needs about {told_bytes(needed)}",
                 place=self.out.parent,
                 hint="choose an --out on another disk, a smaller region, or fewer columns",
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import CatalogError
 
 SUFFIX = ".pulling"
@@ -90,11 +91,15 @@ def refuse_existing(out: Path) -> None:
     Raises
     ------
     CatalogError
+        It is there.
+    UsageError
+        It lies in a catalogue.
     """
     if out.exists() or out.is_symlink():
         if out.name in interrupted_pulls(out.parent):
             shutil.rmtree(out.parent / f".{out.name}{SUFFIX}", ignore_errors=True)
         raise CatalogError("exists already", place=out, hint="choose another --out, or remove it first")
+    refuse_inside_catalog(out)
 
 
 def interrupted_pulls(parent: Path) -> Iterator[str]:

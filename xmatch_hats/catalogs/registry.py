@@ -91,7 +91,14 @@ def resolve(name_or_path: str | Path) -> Path:
         No copy has the name or the version.
     CatalogError
         The name is both under the root and in the configuration file.
+    UsageError
+        It is no text and no path, or cannot be a name.
     """
+    given: object = name_or_path
+    if not isinstance(given, str | Path):
+        raise UsageError(
+            f"a {type(given).__name__} names no catalogue", hint="give the name or the folder of a copy", value=given
+        )
     if is_folder_argument(name_or_path):
         return Path(name_or_path).expanduser().absolute()
     name, version = split_name(str(name_or_path))

@@ -41,6 +41,8 @@ from xmatch_hats.errors import CatalogError, PartitionReadError
 if TYPE_CHECKING:
     from xmatch_hats.catalogs.copy import LocalCopy
 
+__all__ = ["REBUILD_HINT", "SideCopy", "build_side_copy", "remove_side_copy", "stream_columns"]
+
 log = logging.getLogger(__name__)
 
 REBUILD_HINT = "`xmatch-hats catalog side-copy` makes it anew"
@@ -234,3 +236,7 @@ def stream_columns(copy: LocalCopy) -> tuple[str, ...]:
 @lru_cache(maxsize=256)
 def _warn_once(text: str) -> None:
     log.warning("%s", text)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Columns = Sequence[str] | Literal["all"] | None
 """Names in either name set; every column; or the definition's default ones."""
+Asked = tuple[str, ...] | Literal["all"] | None
+"""The same, of a plan."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ImportPlan:
     """How every source of one import is read; it is pickled to the workers."""
 
     definition: Definition | None
-    columns: tuple[str, ...] | Literal["all"] | None
+    columns: Asked
     ra_column: str
     """Name in the copy."""
     dec_column: str
@@ -54,8 +56,9 @@ class ImportPlan:
         Raises
         ------
         TableError
-            The source lacks one that the copy has.
+            The source lacks one that the copy has, or has one that cannot be read and that nobody left out.
         """
+        _require(source, self.columns)
         known = self._canonical_names(source)
         source_of = {canonical: name for name, canonical in known.items()}
         wanted = [name for name in self.schema.names if not (name == ROW_COLUMN and self.keeps_rows)]
@@ -148,7 +151,19 @@ def find_definition(path: Path, hdu: int | None) -> Definition | None:
     if kind == "bulk":
         shipped = [load_definition(name) for name in list_definitions()]
         return next((d for d in shipped if d.bulk and d.bulk.pattern and fnmatch(path.name, d.bulk.pattern)), None)
-    return definition_for(_csv_header(path) if kind == "csv" else open_source(path, None, hdu).schema)
+    if kind == "csv":
+        return definition_for(_csv_header(path))
+    source = open_source(path, None, hdu)
+    found = definition_for(source.schema)
+    return found if found is not None and _agrees(found, source) else None
+
+
+def _agrees(definition: Definition, source: TableSource) -> bool:
+    """Whether a definition places rows where the source itself does: one of matches has columns of two catalogues."""
+    if source.positions is None:
+        return True
+    known = definition.canonical_names(source.schema)
+    return [known.get(name) for name in source.positions] == [definition.ra_column, definition.dec_column]
 
 
 def _csv_header(path: Path) -> pa.Schema:
@@ -185,15 +200,15 @@ def plan_import(
     """
     path = files[0]
     definition = definition or (None if plain else find_definition(path, hdu))
-    asked: tuple[str, ...] | Literal["all"] | None = columns if columns is None or columns == "all" else tuple(columns)
+    asked: Asked = columns if columns is None or columns == "all" else tuple(columns)
     if definition is None:
         plan = _plan_without(files, open_source(path, None, hdu), asked, hdu)
     else:
-        plan = _plan_with(definition, _source_schema(path, definition, hdu), path, asked, hdu)
+        plan = _plan_with(definition, _source_schema(path, definition, asked, hdu), path, asked, hdu)
     return replace(plan, keeps_rejects=keeps_rejects)
 
 
-def _source_schema(path: Path, definition: Definition, hdu: int | None) -> pa.Schema:
+def _source_schema(path: Path, definition: Definition, columns: Asked, hdu: int | None) -> pa.Schema:
     """Columns of a source; of a CSV file whose columns the definition all knows, without types."""
     from xmatch_hats.tables.formats import format_of
 
@@ -201,14 +216,25 @@ def _source_schema(path: Path, definition: Definition, hdu: int | None) -> pa.Sc
         header = _csv_header(path)
         if len(definition.canonical_names(header)) == len(header):
             return header
-    return open_source(path, definition, hdu).schema
+    source = open_source(path, definition, hdu)
+    _require(source, columns)
+    return source.schema
+
+
+def _require(source: TableSource, columns: Asked) -> None:
+    """Refuse columns that cannot be read: a copy leaves out none but by the names of others."""
+    try:
+        source.require(None if columns is None or columns == "all" else columns)
+    except TableError as error:
+        hint = f"{error.hint}; or import others alone, by `catalog import --columns`"
+        raise TableError(error.message, place=error.place, hint=hint, value=error.value) from error
 
 
 def _plan_with(
     definition: Definition,
     schema: pa.Schema,
     path: Path,
-    columns: tuple[str, ...] | Literal["all"] | None,
+    columns: Asked,
     hdu: int | None,
 ) -> ImportPlan:
     if columns is not None and columns != "all":
@@ -229,13 +255,12 @@ def _plan_with(
     )
 
 
-def _plan_without(
-    files: Sequence[Path], first: TableSource, columns: tuple[str, ...] | Literal["all"] | None, hdu: int | None
-) -> ImportPlan:
+def _plan_without(files: Sequence[Path], first: TableSource, columns: Asked, hdu: int | None) -> ImportPlan:
     from xmatch_hats.tables.coordinates import find_coordinates
 
+    _require(first, columns)
     try:
-        ra, dec = find_coordinates(first.schema)
+        ra, dec = find_coordinates(first.schema, told=first.positions)
     except TableError as error:
         # Of a text file without rows nobody can tell the types.
         if not any(batch.num_rows for batch in first.batches()):
@@ -268,9 +293,7 @@ def _plan_without(
     )
 
 
-def _definition_columns(
-    definition: Definition, schema: pa.Schema, path: Path, columns: tuple[str, ...] | Literal["all"] | None
-) -> list[str]:
+def _definition_columns(definition: Definition, schema: pa.Schema, path: Path, columns: Asked) -> list[str]:
     """Source names of the copy's columns: those asked for, the coordinates, the id and the label."""
     try:
         chosen = definition.source_columns(schema, columns)

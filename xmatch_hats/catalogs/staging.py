@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import CatalogError
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Staging:
         replaces: bool = False,
     ) -> None:
         self.out = out
-        self.folder = out.parent / f".{out.name}.{work}ing"
+        self.folder = out.parent / f".{out.name}.{work.removesuffix('e')}ing"
         self._work = work
         self._replaces = replaces
         self.resumed = False
@@ -70,6 +71,7 @@ class Staging:
         self._published = False
 
     def __enter__(self) -> Staging:
+        refuse_inside_catalog(self.out)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -230,12 +232,15 @@ def recipe_folder(folder: Path, recipe: dict[str, Any]) -> Path:
 
 
 def refuse_existing(out: Path) -> None:
-    """Refuse to write where something is.
+    """Refuse to write where something is, or within a catalogue.
 
     Raises
     ------
     CatalogError
-        There is.
+        Something is there.
+    UsageError
+        It lies in a catalogue.
     """
     if out.exists() or out.is_symlink():
         raise CatalogError("exists already", place=out, hint="choose another --out, or remove it first")
+    refuse_inside_catalog(out)

@@ -1,15 +1,20 @@
 """Conditions on rows: pandas queries that tell of each row by itself whether it counts.
 
 A query that looks at other rows, as ``mag < mag.mean()`` does, would depend on how the rows are cut into partitions and
-pieces; such ones are refused.
+pieces; such ones are refused. What pandas is given is written from the very tree that was looked through, never the
+text itself: pandas may take quotes for something else, and looks up and calls whatever it reads.
 """
 
 from __future__ import annotations
 
 import ast
 import keyword
+import math
+import operator
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +23,18 @@ from numpy.typing import NDArray
 from xmatch_hats.catalogs.copy import near_names
 from xmatch_hats.errors import UsageError
 
-_QUOTED = re.compile(r"""("[^"]*"|'[^']*')|`([^`]+)`""")
+_TOKEN = re.compile(
+    r"""
+    (?P<kept> \#[^\n]* | \"{3}(?:\\.|[^\\])*?\"{3} | '{3}(?:\\.|[^\\])*?'{3}
+            | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
+    | `(?P<title>[^`]+)`
+    | (?P<word>[&|])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""Comments and texts, as Python ends them; in between names in backticks, and signs that pandas reads as words."""
+
+_WORDS = {"&": "and", "|": "or"}
 
 _FUNCTIONS = frozenset(
     [
@@ -71,6 +87,11 @@ _NODES = (
     ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Name, ast.Constant, ast.List, ast.Tuple,
     ast.Call, ast.Attribute, ast.keyword, ast.boolop, ast.operator, ast.unaryop, ast.cmpop, ast.expr_context,
 )  # fmt: skip
+_VALUES = (str, bytes, int, float, type(None))
+_ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow, ast.UAdd: operator.pos, ast.USub: operator.neg,
+}  # fmt: skip
 _LISTS = (ast.List, ast.Tuple)
 
 
@@ -83,6 +104,8 @@ class Condition:
     """Columns that it needs."""
     option: str
     """What it was given as, for people."""
+    query: str
+    """The same for pandas, in which the columns are called as `_stand_ins` does."""
 
     @classmethod
     def parse(cls, text: str, schema: pa.Schema, option: str) -> Condition:
@@ -103,33 +126,31 @@ class Condition:
         Raises
         ------
         UsageError
-            It is no query, names a column that is not there, looks at more than one row, or is no condition.
+            It is no query, names a column that is not there, looks at more than one row, reckons with numbers that are
+            too large, or is no condition.
         """
         tree, titles = _parsed(text, schema, option)
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         _check_lists(tree, option)
         names = []
         for node in ast.walk(tree):
-            if not isinstance(node, _NODES):
-                raise UsageError(f"a query cannot hold {ast.unparse(node)!r}", place=option, value=text)
-            if isinstance(node, ast.Mod):
-                raise UsageError(
-                    "a query cannot use %, which Arrow's columns do not have", place=option,
-                    hint="of whole numbers it is a - b * (a // b)", value=text,
-                )  # fmt: skip
-            if isinstance(node, ast.Call):
-                _check_call(node, option)
-            elif isinstance(node, ast.Attribute) and id(node) not in called:
+            _check_node(node, text, option)
+            if isinstance(node, ast.Attribute) and id(node) not in called:
                 _check_attribute(node, option)
             elif isinstance(node, ast.Name) and id(node) not in called:
-                names.append(titles.get(node.id, node.id))
-        for name in names:
-            if name not in schema.names:
-                raise UsageError(f"there is no column {name}", place=option, hint=near_names(name, schema.names))
+                node.id = titles.get(node.id, node.id)
+                names.append(node)
+        for node in names:
+            if node.id not in schema.names:
+                raise UsageError(f"there is no column {node.id}", place=option, hint=near_names(node.id, schema.names))
         if not names:
             raise UsageError("names no column", place=option, value=text)
-        condition = cls(text.strip(), tuple(dict.fromkeys(names)), option)
-        condition.mask(_one_row(pa.schema([schema.field(name) for name in condition.columns])))
+        columns = tuple(dict.fromkeys(node.id for node in names))
+        stand_ins = dict(zip(columns, _stand_ins(columns), strict=True))
+        for node in names:
+            node.id = stand_ins[node.id]
+        condition = cls(text.strip(), columns, option, _written(tree))
+        condition.mask(_one_row(pa.schema([schema.field(name) for name in columns])))
         return condition
 
     def mask(self, table: pa.Table) -> NDArray[np.bool_]:
@@ -152,10 +173,11 @@ class Condition:
             if pa.types.is_dictionary(field.type):
                 # Pandas compares no Arrow dictionaries.
                 frame = frame.set_column(place, field.name, frame.column(place).cast(field.type.value_type))
+        frame = frame.rename_columns(_stand_ins(self.columns))
         try:
             # Arrow's types keep whole numbers whole where some are missing, as LSDB's frames do.
             answer = frame.to_pandas(types_mapper=pd.ArrowDtype).eval(
-                self.text, engine="python", local_dict={}, global_dict={}
+                self.query, engine="python", local_dict={}, global_dict={}
             )
         except Exception as error:  # whatever pandas and Arrow raise, it is the query's
             raise UsageError(f"the query fails: {error}", place=self.option, value=self.text) from error
@@ -178,25 +200,89 @@ def _one_row(schema: pa.Schema) -> pa.Table:
     return pa.table(columns, names=schema.names)
 
 
+def _stand_ins(columns: Sequence[str]) -> list[str]:
+    """What columns are called in queries: names that are no words of Python's or pandas'."""
+    return [f"column_{place}" for place in range(len(columns))]
+
+
 def _parsed(text: str, schema: pa.Schema, option: str) -> tuple[ast.Expression, dict[str, str]]:
     """Syntax tree of a query, and what the names in it stand for that were in backticks."""
     titles: dict[str, str] = {}
 
-    def stand_in(found: re.Match[str]) -> str:
-        if found[1] is not None:
-            return found[1]
+    def plain(found: re.Match[str]) -> str:
+        if found["kept"] is not None:
+            return found["kept"]
+        if found["word"] is not None:
+            return f" {_WORDS[found['word']]} "
         name = f"BACKTICKED_{len(titles)}"
-        titles[name] = found[2]
+        titles[name] = found["title"]
         return name
 
     try:
-        return ast.parse(_QUOTED.sub(stand_in, text.strip()), mode="eval"), titles
+        tree = ast.parse(_TOKEN.sub(plain, text.strip()), mode="eval")
+        _written(tree)
     except (SyntaxError, ValueError) as error:
         hint = "for instance 'n_det > 50 and mag < 20.5'"
         words = [name for name in schema.names if keyword.iskeyword(name) and re.search(rf"\b{name}\b", text)]
         if words:
             hint = f"a column with the name of a word of Python's goes in backticks: `{words[0]}`"
         raise UsageError(f"{text!r} is not a pandas query", place=option, hint=hint, value=text) from error
+    except (RecursionError, MemoryError) as error:
+        raise UsageError("the query is nested too deeply", place=option, value=text) from error
+    return tree, titles
+
+
+def _written(tree: ast.Expression) -> str:
+    """A tree as pandas is given it: backticks, which are only in texts, are names to it wherever it takes them so."""
+    return ast.unparse(tree).replace("`", r"\x60")
+
+
+def _check_node(node: ast.AST, text: str, option: str) -> None:
+    is_known = isinstance(node, _NODES) and not (isinstance(node, ast.Constant) and not isinstance(node.value, _VALUES))
+    if not is_known:
+        raise UsageError(f"a query cannot hold {ast.unparse(node)!r}", place=option, value=text)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+        raise UsageError(
+            "a query cannot use %, which Arrow's columns do not have", place=option,
+            hint="of whole numbers it is a - b * (a // b)", value=text,
+        )  # fmt: skip
+    if isinstance(node, ast.Call):
+        _check_call(node, option)
+    elif isinstance(node, ast.BinOp | ast.Constant) and not any(isinstance(part, ast.Name) for part in ast.walk(node)):
+        _check_size(node, option)
+
+
+def _check_size(node: ast.BinOp | ast.Constant, option: str) -> None:
+    """Refuse values and calculations without a column that pandas, which reckons to the last digit, may never end."""
+    try:
+        _worth(node)
+    except OverflowError as error:
+        raise UsageError(
+            f"{ast.unparse(node)} is too large a number", place=option, hint="there are 64 bits, or write it as 1e20"
+        ) from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(f"{ast.unparse(node)} is no calculation with numbers", place=option) from error
+
+
+def _worth(node: ast.expr) -> Any:
+    """What a value is, or a calculation comes to."""
+    if isinstance(node, ast.Constant):
+        worth = node.value
+    elif isinstance(node, ast.UnaryOp):
+        worth = _ARITHMETIC[type(node.op)](_worth(node.operand))
+    elif isinstance(node, ast.BinOp):
+        left, right = _worth(node.left), _worth(node.right)
+        if not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise TypeError(node)
+        if isinstance(node.op, ast.Pow):
+            # In floating point first, which ends at once.
+            math.pow(left, right)
+        worth = _ARITHMETIC[type(node.op)](left, right)
+    else:
+        raise TypeError(node)
+    if isinstance(worth, int) and worth.bit_length() > 64:
+        raise OverflowError
+    return worth
 
 
 def _check_call(node: ast.Call, option: str) -> None:

@@ -19,7 +19,6 @@ from xmatch_hats.cli.bulk_options import (
     tell_dashboard,
     tell_estimate,
 )
-from xmatch_hats.cli.console import counted
 from xmatch_hats.cli.options import (
     CatalogsOption,
     ColumnsOption,
@@ -31,6 +30,7 @@ from xmatch_hats.cli.options import (
     split_columns,
 )
 from xmatch_hats.cli.progress import StageProgress
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def merge(
     typer.echo(f"{counted(report.rows, 'alert')} of {counted(report.archives, 'archive')} -> {report.path}")
     removed = ", removed" if report.duplicates_removed else ""
     typer.echo(f"  {counted(report.duplicates, 'duplicate')}{removed}")
+    for text in report.damaged:
+        typer.echo(f"  {text}")
 
 
 def _told(report: ArchiveReport) -> str:

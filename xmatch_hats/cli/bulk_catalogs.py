@@ -20,9 +20,10 @@ from xmatch_hats.cli.bulk_options import (
     tell_estimate,
 )
 from xmatch_hats.cli.completion import complete_catalog
-from xmatch_hats.cli.console import counted, note
+from xmatch_hats.cli.console import note
 from xmatch_hats.cli.match import Join, wanted_neighbors
 from xmatch_hats.cli.options import SchedulerOption, TlsOption, WorkersOption, begin_workers, split_columns
+from xmatch_hats.display import counted
 from xmatch_hats.errors import CoverageError, UsageError
 
 if TYPE_CHECKING:

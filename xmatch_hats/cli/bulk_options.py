@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.bulk.runs.watch import Listener, Progress
-from xmatch_hats.cli.console import counted
 from xmatch_hats.cli.options import check_scheduler
+from xmatch_hats.display import counted, told_bytes
 from xmatch_hats.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -176,15 +176,6 @@ def told_progress(progress: Progress) -> str:
     return " · ".join(words)
 
 
-def told_bytes(size: float) -> str:
-    """Write a number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
-
-
 def told_time(seconds: float) -> str:
     """Write a time for people: hours, minutes and seconds."""
     whole = round(seconds)
@@ -219,8 +210,9 @@ def tell_estimate(estimates: Sequence[tuple[str, Estimate]], *, as_json: bool) -
         typer.echo(f"{name}: {counted(estimate.tasks, 'unit')} to do{done}")
         typer.echo(f"  to read      {told_bytes(estimate.size)}")
         typer.echo(
-            f"  time         about {told_time(estimate.seconds)} h with {counted(estimate.workers, 'worker')}, "
-            f"by {counted(estimate.sampled, 'unit')} that {'was' if estimate.sampled == 1 else 'were'} tried"
+            f"  time         about {told_time(estimate.seconds)} with {counted(estimate.workers, 'worker')}, "
+            f"by {counted(estimate.sampled, 'unit')} that {'was' if estimate.sampled == 1 else 'were'} tried; "
+            "start and end come on top"
         )
         typer.echo(f"  disk needed  {told_bytes(estimate.disk_needed)} of {told_bytes(estimate.disk_free)} free")
     needed = sum(estimate.disk_needed for _, estimate in estimates)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import counted, note, working
+from xmatch_hats.cli.console import note, working
+from xmatch_hats.display import counted
 
 if TYPE_CHECKING:
     from xmatch_hats.bulk.report.run import Report
@@ -60,6 +61,8 @@ def _tell(made: Report) -> None:
         typer.echo(f"{name}: {_counts(accounting.total_of(name))}")
         if (expected := facts["expected_by_chance"]) is not None:
             typer.echo(f"  expected by chance: {expected:,.1f}")
+    for text in accounting.damaged:
+        typer.echo(text)
     for text in (*made.outputs.remarks, *accounting.unchecked):
         note(text)
     for name in made.outputs.unfinished:

@@ -181,7 +181,7 @@ def use(
         str, typer.Argument(metavar="VERSION", help="One of its versions.", autocompletion=complete_version)
     ],
 ) -> None:
-    """Make a version the one that its name leads to; the same way leads back. Readers never see neither.
+    """Make a version the one that its name leads to; the same way leads back. Readers find one or the other.
 
     Example: xmatch-hats catalog use allwise 20261121T021500Z
     """

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import check_output, counted, note, show_json, show_rows, working
+from xmatch_hats.cli.console import check_output, note, show_json, show_rows, working
 from xmatch_hats.cli.options import CatalogOption, ColumnsOption, OverwriteOption, split_columns
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,18 +53,22 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun, ``1 row`` or ``2,000 rows``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def check_output(path: Path, overwrite: bool) -> None:
+def check_output(path: Path, overwrite: bool, source: Path | None = None) -> None:
     """Refuse an output that cannot be written, before hours of work rather than after.
+
+    Parameters
+    ----------
+    path : Path
+    overwrite : bool
+        Whether it may replace a file.
+    source : Path, optional
+        The table that it is made from, which it may never replace.
 
     Raises
     ------
     UsageError
-        The file exists and may not be replaced, is a folder, or its folder does not exist or cannot be written to.
+        The file exists and may not be replaced, is the table that it is made from, or is a folder; or its folder does
+        not exist, cannot be written to, or is in a catalogue.
     TableError
         Its suffix tells no format that is written.
     """
@@ -71,12 +76,15 @@ def check_output(path: Path, overwrite: bool) -> None:
 
     if path.is_dir():
         raise UsageError("the output is a folder", place=path, hint="give the name of a file")
+    if source is not None and source.exists() and path.exists() and path.samefile(source):
+        raise UsageError("the output would replace its input", place=path, hint="choose another --out")
     if path.exists() and not overwrite:
         raise UsageError("the output exists", place=path, hint="choose another name, or give --overwrite")
     if not path.absolute().parent.is_dir():
         raise UsageError("the folder of the output does not exist", place=path.parent, hint="make it first")
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError("the folder of the output cannot be written to", place=path.parent)
+    refuse_inside_catalog(path)
     format_to_write(path)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmatch_hats.cli.console import counted, show_json
+from xmatch_hats.cli.console import show_json
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.cli.completion import complete_catalog
-from xmatch_hats.cli.console import counted, working
+from xmatch_hats.cli.console import working
+from xmatch_hats.display import counted
 from xmatch_hats.quiet import quiet
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ configuration file. Exits with 0 if the whole disc was searched, else with 1; th
 and is appended to the file that XMATCH_HATS_LOG names.
 """
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _POSITION = re.compile(rf"({_NUMBER})(?:\s*,\s*|\s+|(?=[+-]))({_NUMBER})")
 _IS_NUMBER = re.compile(_NUMBER)
 _HINT = f"{PROGRAM} RA [+]DEC -r ARCMIN -n N, in degrees and arcminutes"
@@ -87,7 +87,7 @@ class Request:
         radius, most = given["-r"], given.get("-n")
         if not _IS_NUMBER.fullmatch(radius):
             raise UsageError(f"the radius {radius!r} is no number", place="-r", hint=_HINT)
-        if most is not None and not (most.isdecimal() and int(most) > 0):
+        if most is not None and not (most.isascii() and most.isdecimal() and int(most) > 0):
             raise UsageError(f"{most!r} is no number of rows", place="-n", hint=_HINT)
         return cls(float(found[1]), float(found[2]), float(radius), None if most is None else int(most))
 
@@ -101,7 +101,8 @@ def main() -> None:
     else:
         code, text = answer(arguments)
     try:
-        sys.stdout.write(text)
+        # Bytes, as callers read them, whatever the environment makes of text.
+        sys.stdout.buffer.write(text.encode("ascii", "replace"))
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -128,6 +129,7 @@ def answer(arguments: Sequence[str]) -> tuple[int, str]:
 def _search(request: Request) -> str:
     from xmatch_hats.catalogs.copy import open_copy
     from xmatch_hats.catalogs.magnitudes import split_map
+    from xmatch_hats.cli.options import split_target
     from xmatch_hats.errors import CoverageError
     from xmatch_hats.images.star_choice import StarChoice
     from xmatch_hats.images.star_files import star_text
@@ -135,7 +137,8 @@ def _search(request: Request) -> str:
 
     settings = _settings()
     cone = Cone(request.ra, request.dec, request.radius_arcmin * 60.0)
-    copy = open_copy(settings["catalog"])
+    name, folder = split_target(settings["catalog"])
+    copy = open_copy(folder)
     pairs = split_map([settings["magnitudes"]], "magnitudes") if settings["magnitudes"] else None
     choice = StarChoice.of(copy, pairs, settings["stars"] or None, settings["faint"], option="")
     if not is_covered(copy, cone):
@@ -147,7 +150,7 @@ def _search(request: Request) -> str:
         stars = stars.take(slice(request.most))
     cut = f", the nearest {len(stars)} of them" if len(stars) < total else ""
     place = f"{request.radius_arcmin:g} arcmin around {request.ra:.9g} {request.dec:+.9g}"
-    return star_text(stars, [f"stars of {copy.name}: {total} rows within {place}{cut}", choice.describe()])
+    return star_text(stars, [f"stars of {name or copy.name}: {total} rows within {place}{cut}", choice.describe()])
 
 
 def _settings() -> dict[str, Any]:
@@ -162,10 +165,7 @@ def _settings() -> dict[str, Any]:
     for key, name in SETTINGS.items():
         value = os.environ.get(name) or table.get(key)
         if value is not None and key == "faint":
-            try:
-                value = float(value)
-            except (TypeError, ValueError):
-                raise ConfigError("faint is not a number", place=place, hint=f"or {name}", value=value) from None
+            value = _faint(value, place)
         elif value is not None and not isinstance(value, str):
             raise ConfigError(f"{key} must be a string", place=place, value=value)
         values[key] = value
@@ -176,6 +176,14 @@ def _settings() -> dict[str, Any]:
     return values
 
 
+def _faint(value: Any, place: str) -> float:
+    """A number of the configuration file, where a boolean is none, or of the environment."""
+    is_number = _IS_NUMBER.fullmatch(value.strip()) if isinstance(value, str) else type(value) in (int, float)
+    if not is_number:
+        raise ConfigError("faint is not a number", place=place, hint=f"or {SETTINGS['faint']}", value=value)
+    return float(value)
+
+
 def _log(arguments: Sequence[str], reason: str) -> None:
     """Append a reason to the log, if there is one; that it cannot be written is nobody's failure."""
     place = os.environ.get(LOG_ENV)
@@ -184,9 +192,11 @@ def _log(arguments: Sequence[str], reason: str) -> None:
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = " ".join(f"{moment} {PROGRAM} {' '.join(arguments)}: {reason}".split())
     try:
-        with Path(place).expanduser().open("a", encoding="utf-8") as file:
+        # Arguments may be bytes that are no text.
+        with Path(place).expanduser().open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{line}\n")
-    except OSError:
+    except (OSError, RuntimeError, ValueError):
+        # No place, no such home, no name of a file.
         return
 
 

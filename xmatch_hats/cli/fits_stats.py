@@ -9,6 +9,7 @@ import typer
 
 from xmatch_hats.cli.console import note, show_json, show_rows
 from xmatch_hats.cli.options import OverwriteOption, require_folder, split_columns
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def fits_stats(  # noqa: PLR0913, options are the arguments of a command
     hdu: Annotated[int | None, typer.Option("--hdu", min=0, help="Number of the table's HDU.")] = None,
     prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What file names begin with.")] = "stat",
     number: Annotated[
-        str | None, typer.Option("--number", metavar="REGEX", help="Its group is the number in a file's name.")
+        str | None, typer.Option("--number", metavar="REGEX", help="Its groups are the number in a file's name.")
     ] = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw, or tell numbers alone.")] = True,
     overwrite: OverwriteOption = False,
@@ -71,8 +72,19 @@ def fits_stats(  # noqa: PLR0913, options are the arguments of a command
         progress.stage("counting", len(tables))
         told = write_statistics(tables, job, on_table=progress.step)
     _tell(told, as_json, out)
+    if pictures and not as_json:
+        _tell_undrawn(told)
     if any(not file.file for file in told):
         raise typer.Exit(1)
+
+
+def _tell_undrawn(told: list[Statistics]) -> None:
+    """Say where there is nothing to draw."""
+    from xmatch_hats.images.statistics import StatisticsOutcome
+
+    empty = [made for made in told if made.outcome is StatisticsOutcome.WRITTEN and not made.selected]
+    if empty:
+        note(f"no pictures of {counted(len(empty), 'table')}: no row is selected")
 
 
 def _tell(told: list[Statistics], as_json: bool, out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from xmatch_hats.cli.console import check_output, counted, note, working
+from xmatch_hats.cli.console import check_output, note, working
 from xmatch_hats.cli.options import (
     CatalogsOption,
     ColumnsOption,
@@ -18,11 +18,14 @@ from xmatch_hats.cli.options import (
     SchedulerOption,
     TlsOption,
     WorkersOption,
+    as_options,
     begin_workers,
     make_scheduler,
     parse_targets,
     split_columns,
 )
+from xmatch_hats.cli.progress import StageProgress
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ def match(  # noqa: PLR0913, options are the arguments of a command
     n_neighbors = wanted_neighbors(neighbors, every, catalogs=len(catalog))
     if (ra is None) != (dec is None):
         raise UsageError("only one coordinate column is named", hint="give both --ra and --dec, or neither")
-    check_output(out, overwrite)
+    check_output(out, overwrite, table)
     targets = parse_targets(catalog, radius_arcsec=radius, columns=split_columns(columns))
     titles = _vizier_names(targets) if names is Names.VIZIER else None
     with working(f"reading {table}"):
@@ -94,11 +97,13 @@ def match(  # noqa: PLR0913, options are the arguments of a command
     from xmatch_hats.tables.write import write_table
 
     with (
-        working(f"matching {counted(rows.num_rows, 'position')}"),
+        StageProgress() as progress,
         make_scheduler(scheduler, workers, tls) as where,
         Crossmatcher(targets, n_neighbors=n_neighbors, min_radius_arcsec=min_radius, scheduler=where) as matcher,
     ):
-        results = matcher.match(*positions)
+        progress.stage("matching", rows.num_rows)
+        # To tell how far it is takes smaller chunks, which cost time: not where nobody looks.
+        results = matcher.match(*positions, progress=progress.advance if progress.bar else None)
     joined = joined_table(rows, results, join=join.value, names=titles)
     write_table(joined, out, overwrite=overwrite)
     _report(results, out, joined.num_rows, join, as_json)
@@ -127,15 +132,17 @@ def _read(path: Path, hdu: int | None, ra: str | None, dec: str | None) -> tuple
     from xmatch_hats.tables.coordinates import find_coordinates
     from xmatch_hats.tables.read import open_table
 
-    table = open_table(path, hdu=hdu).read()
+    source = open_table(path, hdu=hdu)
+    table = source.read()
     schema = table.schema
     if table.num_rows == 0:
         # Text without rows does not tell types: any column may be a number.
         schema = pa.schema([field.with_type(pa.float64()) for field in schema])
     try:
-        pair = find_coordinates(schema, ra, dec)
+        pair = find_coordinates(schema, ra, dec, told=source.positions)
     except TableError as error:
-        raise TableError(error.message, place=error.place or path, hint=error.hint, value=error.value) from error
+        hint = as_options(error.hint)
+        raise TableError(error.message, place=error.place or path, hint=hint, value=error.value) from error
     first, second = (table[name].cast(pa.float64()).to_numpy() for name in pair)
     return table, (first, second)
 

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmatch_hats.cli.completion import complete_catalog
-from xmatch_hats.cli.console import counted, note, show_json, show_rows
-from xmatch_hats.cli.options import ColumnsOption, OverwriteOption, parse_targets, require_folder, split_columns
-from xmatch_hats.errors import UsageError
+from xmatch_hats.cli.console import note, show_json, show_rows
+from xmatch_hats.cli.options import (
+    ColumnsOption,
+    OverwriteOption,
+    as_options,
+    parse_targets,
+    require_folder,
+    split_columns,
+)
+from xmatch_hats.display import counted
+from xmatch_hats.errors import TableError, UsageError
 
 if TYPE_CHECKING:
     from xmatch_hats.images.match_tables import MatchedFile
@@ -41,7 +49,7 @@ def match_fits(  # noqa: PLR0913, options are the arguments of a command
         str, typer.Option("--prefix", metavar="TEXT", help="What file names begin with.")
     ] = "cat_matched",
     number: Annotated[
-        str | None, typer.Option("--number", metavar="REGEX", help="Its group is the number in a file's name.")
+        str | None, typer.Option("--number", metavar="REGEX", help="Its groups are the number in a file's name.")
     ] = None,
     keep_unmatched: Annotated[
         bool, typer.Option("--keep-unmatched", help="Keep all rows, with a column of statuses.")
@@ -68,9 +76,13 @@ def match_fits(  # noqa: PLR0913, options are the arguments of a command
 
     naming = Naming(prefix, number, may_lack=True)
     job = MatchJob(out, naming, hdu, ra, dec, keep_unmatched, every, overwrite)
-    with StageProgress() as progress:
-        progress.stage("matching", len(tables))
-        told = match_tables(tables, target, job, on_table=progress.step)
+    try:
+        with StageProgress() as progress:
+            progress.stage("matching", len(tables))
+            told = match_tables(tables, target, job, on_table=progress.step)
+    except TableError as error:
+        hint = as_options(error.hint)
+        raise TableError(error.message, place=error.place, hint=hint, value=error.value) from error
     facts = {"catalog": target.name, "radius_arcsec": radius}
     _tell(told, facts, job.keep_unmatched, as_json, out)
     if any(not file.file for file in told):
@@ -84,7 +96,7 @@ def _tell(told: list[MatchedFile], facts: dict[str, Any], keeps: bool, as_json: 
     rows = [
         {"file": file.file, "table": file.table, "rows": file.rows}
         | {key: file.counts.get(key) for key in keys}
-        | {"outcome": file.outcome.value, "reason": file.reason}
+        | {"outcome": file.outcome.value, "reason": as_options(file.reason)}
         for file in told
     ]
     failed = [file for file in told if not file.file]
@@ -101,4 +113,4 @@ def _tell(told: list[MatchedFile], facts: dict[str, Any], keeps: bool, as_json: 
     if rejected := total["rejected"]:
         note(f"{counted(rejected, 'row')} without a position: {kept}")
     for file in failed:
-        note(f"no file for {file.table}: {file.reason}")
+        note(f"no file for {file.table}: {as_options(file.reason)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.cli.completion import complete_catalog
 from xmatch_hats.errors import UsageError
 
@@ -60,6 +61,7 @@ TlsOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)=(?P<place>.+)", re.DOTALL)
+_COORDINATE = re.compile(r"\b(ra|dec)=(?=[\s;)]|$)")
 _NUMBER = re.compile(r"-\.?[0-9]")
 _MARK = "\0"
 """No argument of a process can hold it, so it is safe as a mark."""
@@ -168,9 +170,10 @@ def parse_targets(
 
 
 def require_folder(out: Path) -> None:
-    """Refuse an output folder that is a file."""
+    """Refuse an output folder that is a file, or that is or lies in a catalogue."""
     if out.exists() and not out.is_dir():
         raise UsageError("the output is a file", place=out, hint="give the name of a folder")
+    refuse_inside_catalog(out, itself=True)
 
 
 def check_scheduler(address: str | None, workers: int | None) -> None:
@@ -209,6 +212,11 @@ def begin_workers(address: str | None, workers: int | None) -> None:
         from xmatch_hats.matching.forks import start_fork_server
 
         start_fork_server()
+
+
+def as_options(text: str) -> str:
+    """Text of the library for the command line: arguments that it names, ``ra=``, are options here, ``--ra``."""
+    return _COORDINATE.sub(r"--\1", text)
 
 
 def split_columns(values: Sequence[str] | None, option: str = "--columns") -> list[str] | None:

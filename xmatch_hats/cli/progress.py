@@ -54,6 +54,11 @@ class StageProgress:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
 
+    def advance(self, more: int) -> None:
+        """So many more steps of the stage are done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, more)
+
     def say(self, text: str) -> None:
         """Tell a sentence."""
         if self._progress is not None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmatch_hats.cli.completion import complete_catalog
-from xmatch_hats.cli.console import counted, note, show_json, show_rows
+from xmatch_hats.cli.console import note, show_json, show_rows
 from xmatch_hats.cli.options import OverwriteOption, require_folder, split_target
+from xmatch_hats.display import counted
 from xmatch_hats.images.kinds import Kind
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def star_cat(  # noqa: PLR0913, options are the arguments of a command
         float | None, typer.Option("--faint", metavar="MAG", help="Leave out rows with a fainter mean magnitude.")
     ] = None,
     number: Annotated[
-        str | None, typer.Option("--number", metavar="REGEX", help="Its group is the number in a file's name.")
+        str | None, typer.Option("--number", metavar="REGEX", help="Its groups are the number in a file's name.")
     ] = None,
     prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What file names begin with.")] = "star_cat",
     allow_partial: Annotated[

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from xmatch_hats.demo.sky import Floats, SkyBox, offset_positions
 from xmatch_hats.errors import UsageError
 
+__all__ = ["Exposure", "make_exposure"]
+
 JD = 2460234.8125
 """Start of the exposure, Julian date."""
 _JD_OF_NIGHT_0 = 2457754.5
@@ -184,3 +186,7 @@ def _object_id(number: int) -> str:
         number, letter = divmod(number, 26)
         letters = chr(ord("a") + letter) + letters
     return "ZTF23" + letters
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,6 +17,8 @@ from xmatch_hats.alerts.ztf33_schema import SCHEMA
 from xmatch_hats.demo.exposure import JD, MISSING, Exposure
 from xmatch_hats.demo.stamps import science_template_difference
 
+__all__ = ["SCHEMA_33", "WrittenPackets", "packet_bytes", "write_archive", "write_packets"]
+
 SCHEMA_33: dict[str, Any] = SCHEMA | {"fields": [field for field in SCHEMA["fields"] if field["name"] != "xmatches"]}
 """Schema of the packets: that of the output before anybody has matched it."""
 
@@ -193,3 +195,7 @@ def _damaged(packet: bytes, damage: str, dec: float) -> bytes:
         return packet[:40] + bytes(200) + packet[240:]
     # A double has eight bytes wherever it stands, so the packet stays valid Avro.
     return packet.replace(np.float64(dec).tobytes(), np.float64(np.nan).tobytes(), 1)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,6 +15,8 @@ from xmatch_hats.demo.letters import designations, text_array
 from xmatch_hats.errors import UsageError
 from xmatch_hats.matching.search import Box
 
+__all__ = ["WHOLE_SKY", "SkyBox", "make_sky", "offset_positions"]
+
 Floats = NDArray[np.float64]
 
 _COMPONENTS = (0.68, 0.24, 0.08)
@@ -250,3 +252,7 @@ def _arrow(values: NDArray | pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_floating(kind):
         return pa.array(values, kind, mask=missing)
     return pa.array(np.where(missing, 0.0, values).astype(np.int64), mask=missing).cast(kind)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def prepare_folder(settings: DemoSettings) -> None:
     Raises
     ------
     UsageError
-        It holds something else, cannot be made, or the sizes make no demo.
+        It holds something else, lies in a catalogue, cannot be made, or the sizes make no demo.
     """
     check_sizes(settings)
     folder = settings.folder
@@ -131,6 +132,7 @@ def prepare_folder(settings: DemoSettings) -> None:
             shutil.rmtree(folder)
         elif any(folder.iterdir()):
             raise UsageError("the folder holds something else than a demo", place=folder, hint="choose another --dir")
+    refuse_inside_catalog(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         marks = {"seed": settings.seed, "rows": settings.rows, "alerts": settings.alerts}

@@ -4,3 +4,7 @@ from xmatch_hats.doctor.examine import examine
 from xmatch_hats.doctor.report import Report, State, Symptom
 
 __all__ = ["Report", "State", "Symptom", "examine"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

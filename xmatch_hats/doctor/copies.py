@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xmatch_hats.display import counted
 from xmatch_hats.doctor.report import Look, State, Symptom
 from xmatch_hats.errors import CatalogError, XmatchError
 
@@ -77,8 +78,8 @@ def _examine(what: str, place: Path | str) -> list[Symptom]:
         record = copy.manifest.coverage
         coverage = f"coverage {record.kind}{' (estimated)' if record.estimated else ''}"
     detail = (
-        f"{copy.total_rows:,} rows in {len(copy.partitions):,} partitions, margin {copy.margin_arcsec:g} arcsec, "
-        f"{coverage}, {_origin(copy)}, {copy.path}"
+        f"{counted(copy.total_rows, 'row')} in {counted(len(copy.partitions), 'partition')}, "
+        f"margin {copy.margin_arcsec:g} arcsec, {coverage}, {_origin(copy)}, {copy.path}"
     )
     return [Symptom(what, State.OK, detail), *_wants(what, copy), _side_copy(what, copy)]
 

@@ -32,14 +32,21 @@ def looks_at_services(config: Path | None) -> list[Look]:
     from xmatch_hats.step.settings import load_settings
 
     settings = load_settings(config)
-    trials = service_trials(settings)
+    looks = [_look(trial) for trial in service_trials(settings)]
     if settings.origin("catalog").source != "default":
-        trials.insert(0, catalogs_trial(settings))
-    if not trials:
+        looks.insert(0, _look_at_catalogs(catalogs_trial(settings)))
+    if not looks:
         detail = "no setting names a broker, database, schema registry or Dask scheduler"
         none = Symptom("step", State.OK, detail, "see `xmatch-hats run -h` for a stream")
         return [Look("step", lambda: [none])]
-    return [_look(trial) for trial in trials]
+    return looks
+
+
+def _look_at_catalogs(trial: Trial) -> Look:
+    what = f"step, {trial.what}"
+    todo = f"see {', '.join(trial.settings)}; `xmatch-hats catalog list` tells what there is"
+    # A catalogue is nothing that runs. What is wrong with it is raised, since its error knows the way out.
+    return Look(what, lambda: [Symptom(what, State.OK, trial.call())], todo)
 
 
 def _look(trial: Trial) -> Look:

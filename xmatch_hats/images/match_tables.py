@@ -16,6 +16,7 @@ from xmatch_hats.images.scratch import scratch_folder
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.status import MatchStatus
 from xmatch_hats.tables.coordinates import find_coordinates
+from xmatch_hats.tables.fits import POSITION_KEYS
 from xmatch_hats.tables.fits_stored import StoredTable, open_stored
 from xmatch_hats.whole import unwritable, written_whole
 
@@ -61,7 +62,7 @@ class MatchJob:
     hdu: int | str | None = None
     """Number or name of the table's HDU; None: ``LDAC_OBJECTS``, ``RESULTS``, or the first table."""
     ra: str | None = None
-    """Column of right ascensions, degrees; None: found by name, as is that of declinations."""
+    """Column of right ascensions, degrees; None: as an earlier match had it, else found by name. Declinations alike."""
     dec: str | None = None
     keep_unmatched: bool = False
     """Whether rows without a match are kept, with their statuses."""
@@ -167,7 +168,8 @@ def _match_table(path: Path, target: Path, matcher: Crossmatcher, job: MatchJob,
 
 def _coordinates(table: StoredTable, job: MatchJob) -> tuple[str, str]:
     try:
-        return find_coordinates(table.schema, _spelled(table, job.ra), _spelled(table, job.dec))
+        given = _spelled(table, job.ra), _spelled(table, job.dec)
+        return find_coordinates(table.schema, *given, told=table.positions)
     except TableError as error:
         place = f"{table.path}[{table.number}]"
         raise TableError(error.message, place=place, hint=error.hint, value=error.value) from error
@@ -197,8 +199,8 @@ def _facts(
         ("XMUNMAT", int(counts[MatchStatus.UNMATCHED]), "without a match, wholly searched"),
         ("XMOUTSID", int(counts[MatchStatus.OUTSIDE_COVERAGE]), "outside the coverage: not known"),
         ("XMREJECT", int(counts[MatchStatus.REJECTED]), "without a position"),
-        ("XMRA", position[0], "column of right ascensions that were matched"),
-        ("XMDEC", position[1], "column of declinations that were matched"),
+        (POSITION_KEYS[0], position[0], "column of right ascensions that were matched"),
+        (POSITION_KEYS[1], position[1], "column of declinations that were matched"),
     ]
     titles = answers.titles
     facts.append(("XMFIRST", columns + 1, "number of the first column of the catalogue"))

@@ -6,6 +6,7 @@ columns of any kind come out as they were.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,11 @@ _OWN = (
     b"EXTVER", b"EXTLEVEL", b"CHECKSUM", b"DATASUM",
 )  # fmt: skip
 """Cards that are not those of the input, beside those of an earlier match."""
+_OF_COLUMN = re.compile(
+    rb"(TTYPE|TFORM|TUNIT|TNULL|TSCAL|TZERO|TDISP|TDIM|TBCOL|TDMIN|TDMAX|TLMIN|TLMAX|TUCD|TUTYP|TCOMM|TXTYP"
+    rb"|TCTYP|TCUNI|TCRPX|TCRVL|TCDLT|TRPOS)(\d+) *"
+)
+"""Keywords that describe a column, with its number."""
 
 
 def write_matched(
@@ -112,18 +118,24 @@ def _header(
         last[key] = (fact, comment)
     last.add_history(words)
     own = {key.ljust(8) for key in (*_OWN, *(key.encode() for key, *_ in facts))}
-    data = b"".join([_bytes(first), *_kept(table.cards, own), _bytes(last), b"END".ljust(CARD)])
+    data = b"".join([_bytes(first), *_kept(table.cards, own, len(table.names)), _bytes(last), b"END".ljust(CARD)])
     return data + b" " * (-len(data) % BLOCK)
 
 
-def _kept(cards: Iterable[bytes], own: set[bytes]) -> Iterable[bytes]:
+def _kept(cards: Iterable[bytes], own: set[bytes], columns: int) -> Iterable[bytes]:
     """Cards of the input; one that goes on in the next goes with it."""
     is_kept = True
     for card in cards:
         if card[:8] != b"CONTINUE":
-            is_kept = card[:8] not in own
+            is_kept = card[:8] not in own and not _is_stale(card, columns)
         if is_kept:
             yield card
+
+
+def _is_stale(card: bytes, columns: int) -> bool:
+    """Whether a card describes a column that is no more: it would be taken for one of the catalogue."""
+    found = _OF_COLUMN.fullmatch(card[:8])
+    return found is not None and int(found[2]) > columns
 
 
 def _bytes(header: fits.Header) -> bytes:

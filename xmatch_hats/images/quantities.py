@@ -98,7 +98,7 @@ class Quantities:
         condition = Condition.parse(select, table.schema, "--select") if select else None
         distance = facts.get("XMDIST") if facts.get("XMDIST") in table.columns else None
         return cls(
-            table, condition, magnitude, colour, tuple(others), _position(table, facts),
+            table, condition, magnitude, colour, tuple(others), _position(table),
             _pair(table, facts, "XMCATRA", "XMCATDEC"), distance, facts,
         )  # fmt: skip
 
@@ -179,12 +179,9 @@ def _check(table: StoredTable, name: str) -> None:
         raise TableError(f"the column {name} holds no single numbers", place=place, value=name)
 
 
-def _position(table: StoredTable, facts: dict[str, str]) -> tuple[str, str] | None:
-    own = _pair(table, facts, "XMRA", "XMDEC")
-    if own is not None:
-        return own
+def _position(table: StoredTable) -> tuple[str, str] | None:
     try:
-        return find_coordinates(table.schema)
+        return find_coordinates(table.schema, told=table.positions)
     except TableError:
         return None
 

@@ -96,7 +96,8 @@ def write_star_catalogs(
     Returns
     -------
     list of StarFile
-        One for each image and each HDU that was left out, in order; files that could not be read are among them.
+        One for each image and each HDU that was left out, in order; files and HDUs that could not be read are among
+        them.
 
     Raises
     ------
@@ -116,14 +117,15 @@ def write_star_catalogs(
     with scratch_folder(job.out) as scratch:
         for done, path in enumerate(paths, start=1):
             try:
-                images, left_out = read_images(path, job.kind)
+                found = read_images(path, job.kind)
             except ImageError as error:
                 if len(paths) == 1:
                     raise
                 told.append(StarFile(str(path), "", Outcome.UNREADABLE, reason=str(error)))
             else:
-                told += _write_exposure(images, choice, job, scratch, catalog or choice.copy.name)
-                told += [StarFile(text.partition(": ")[0], "", Outcome.LEFT_OUT, reason=text) for text in left_out]
+                told += _write_exposure(found.images, choice, job, scratch, catalog or choice.copy.name)
+                for outcome, texts in ((Outcome.UNREADABLE, found.broken), (Outcome.LEFT_OUT, found.left_out)):
+                    told += [StarFile(text.partition(": ")[0], "", outcome, reason=text) for text in texts]
             on_image(done)
     return told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ class StarChoice:
         faint : float, optional
             Magnitudes.
         option : str
-            What stands before ``magnitudes`` and ``stars`` where errors name them.
+            What stands before ``magnitudes``, ``stars`` and ``faint`` where errors name them.
 
         Raises
         ------
@@ -70,6 +71,9 @@ class StarChoice:
         """
         from xmatch_hats.catalogs.where import Condition
 
+        if faint is not None and not math.isfinite(faint):
+            # Nothing is as bright as NaN: all files would be empty.
+            raise UsageError(f"{faint} is no magnitude", place=f"{option}faint", value=faint)
         preset, note = _preset(copy), ""
         if magnitudes is None:
             if preset is None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from lsdb.core.crossmatch.crossmatch_args import CrossmatchArgs
 
 
+_MAKE_AGAIN = "make the copy again with a margin"
+
+
 class TieExactCrossmatch(AbstractCrossmatchAlgorithm):
     """Pairs by exact separation, where equal separations go to the smaller id whatever the order of the rows.
 
@@ -60,8 +63,7 @@ class TieExactCrossmatch(AbstractCrossmatchAlgorithm):
             The right catalogue's margin is narrower than the radius.
         """
         super().validate(left, right)
-        margin = right.margin.hc_structure.catalog_info.margin_threshold if right.margin is not None else 0.0
-        check_margin(self.rule.radius_arcsec, margin or 0.0, right.name)
+        check_lsdb_margin(self.rule.radius_arcsec, right)
 
     def perform_crossmatch(
         self, crossmatch_args: CrossmatchArgs
@@ -150,13 +152,36 @@ def id_of_lsdb(catalog: lsdb.Catalog) -> str | None:
     return guess_id(pa.Schema.from_pandas(catalog.meta, preserve_index=False))
 
 
-def check_margin(radius_arcsec: float, margin_arcsec: float, name: str) -> None:
-    """Refuse a radius that reaches beyond the margin cache of a copy.
+def check_lsdb_margin(radius_arcsec: float, catalog: lsdb.Catalog) -> None:
+    """Refuse a radius that reaches beyond the margin of an LSDB catalogue.
 
     Raises
     ------
     RadiusError
-        Names the copy, its margin and the radius.
+        As of `check_margin`.
+    """
+    margin = catalog.margin.hc_structure.catalog_info.margin_threshold if catalog.margin is not None else None
+    # One that lies in no folder was made in memory: no copy of it can be made again.
+    is_made = catalog.hc_structure.catalog_base_dir is None
+    remedy = "give lsdb.from_dataframe a margin_threshold" if is_made else _MAKE_AGAIN
+    check_margin(radius_arcsec, margin or 0.0, catalog.name, remedy)
+
+
+def check_margin(radius_arcsec: float, margin_arcsec: float, name: str, remedy: str = _MAKE_AGAIN) -> None:
+    """Refuse a radius that reaches beyond the margin cache of a catalogue.
+
+    Parameters
+    ----------
+    radius_arcsec, margin_arcsec : float
+    name : str
+        Of the catalogue.
+    remedy : str, optional
+        How it comes by a wider margin; the width follows.
+
+    Raises
+    ------
+    RadiusError
+        Names the catalogue, its margin and the radius.
     """
     if radius_arcsec <= margin_arcsec:
         return
@@ -166,6 +191,6 @@ def check_margin(radius_arcsec: float, margin_arcsec: float, name: str) -> None:
     raise RadiusError(
         f"a radius of {radius_arcsec:.12g} arcsec cannot be searched: the catalogue has {margin}",
         place=name,
-        hint=f"{smaller}make the copy again with a margin of {radius_arcsec:.12g} arcsec",
+        hint=f"{smaller}{remedy} of {radius_arcsec:.12g} arcsec",
         value=radius_arcsec,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xmatch_hats.catalogs.copy import LocalCopy, near_names
 from xmatch_hats.errors import TableError, UsageError
-from xmatch_hats.matching.algorithm import check_margin, id_of_lsdb
+from xmatch_hats.matching.algorithm import check_lsdb_margin, id_of_lsdb
 from xmatch_hats.matching.assemble import Join, Names, added_columns, check_join
 from xmatch_hats.matching.batch import merge_found, sort_positions
 from xmatch_hats.matching.crossmatcher import (
@@ -241,8 +241,7 @@ def _side_of_lsdb(right: lsdb.Catalog, columns: Sequence[str] | None, rule: Matc
     """Take an LSDB catalogue as it is: whatever was done to it is what is matched with."""
     from xmatch_hats.matching.lsdb_side import LsdbSide
 
-    margin = right.margin.hc_structure.catalog_info.margin_threshold if right.margin is not None else None
-    check_margin(rule.radius_arcsec, margin or 0.0, right.name)
+    check_lsdb_margin(rule.radius_arcsec, right)
     schema = pa.Schema.from_pandas(right.meta, preserve_index=False).remove_metadata()
     wanted = schema.names if columns is None else _known(columns, schema.names)
     _require_positions(right, "right")
@@ -263,7 +262,9 @@ def _require_positions(catalog: lsdb.Catalog, side: str) -> None:
 
 def _known(columns: Sequence[str], there: Sequence[str]) -> list[str]:
     if isinstance(columns, str):
-        raise UsageError(f"columns are a sequence of names, not the text {columns!r}", value=columns)
+        raise UsageError(
+            f"columns are a sequence of names, not the text {columns!r}", hint=f"write [{columns!r}]", value=columns
+        )
     for column in columns:
         if column not in there:
             raise TableError(

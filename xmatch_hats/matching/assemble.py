@@ -14,6 +14,20 @@ from xmatch_hats.errors import UsageError
 from xmatch_hats.matching.result import MatchResult
 from xmatch_hats.matching.status import STATUS_LABELS
 
+__all__ = [
+    "DISTANCE",
+    "JOINS",
+    "RANK",
+    "RESULT_METADATA",
+    "STATUS",
+    "added_columns",
+    "catalog_names",
+    "check_join",
+    "joined_table",
+    "result_names",
+    "take",
+]
+
 Join = Literal["left", "inner"]
 JOINS: tuple[Join, ...] = ("left", "inner")
 
@@ -225,3 +239,7 @@ def _joined_rows(
 
 def _labels(status: NDArray[np.uint8]) -> pa.Array:
     return pa.array(STATUS_LABELS).take(pa.array(status))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -126,21 +126,20 @@ class Crossmatcher:
     def __repr__(self) -> str:
         told = ", ".join(f"{target.name} within {target.rule.radius_arcsec:g} arcsec" for target in self.targets)
         closed = ", closed" if self._closed else ""
-        return f"<Crossmatcher {told}; {self._wanted}{closed}>"
+        return f"<Crossmatcher {told}; {self.targets[0].rule.wanted}{closed}>"
 
     def _repr_html_(self) -> str:
         rows = [
             (target.name, target.rule.radius_arcsec, target.copy.total_rows, len(target.schema), target.copy.path)
             for target in self.targets
         ]
-        facts = {"answers with": self._wanted, "engine": self.engine, "state": "closed" if self._closed else "open"}
+        facts = {
+            "answers with": self.targets[0].rule.wanted,
+            "engine": self.engine,
+            "state": "closed" if self._closed else "open",
+        }
         names = ("catalogue", "radius (arcsec)", "rows", "columns", "copy")
         return as_html("Crossmatcher", facts, names, rows)
-
-    @property
-    def _wanted(self) -> str:
-        wanted = self.n_neighbors
-        return "all" if wanted is None else "the nearest" if wanted == 1 else f"the {wanted} nearest"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,7 +179,7 @@ class Crossmatcher:
         self._engine.warm()
 
     def match(
-        self, ra: ArrayLike, dec: ArrayLike, *, progress: Callable[[int], None] | None = None
+        self, ra: ArrayLike, dec: ArrayLike | None = None, *, progress: Callable[[int], None] | None = None
     ) -> dict[str, MatchResult]:
         """Match a batch of positions against every catalogue.
 
@@ -204,10 +203,16 @@ class Crossmatcher:
         SystemFailure
             What it runs on failed; the batch may be matched again.
         UsageError
-            The two arrays differ in shape, or hold no numbers; or it has been closed.
+            One array alone, two of different shapes, or they hold no numbers; or it has been closed.
         """
         if self._closed:
             raise UsageError("it has been closed", hint="open a new one, and use it inside of its `with` block")
+        if dec is None:
+            # What SkyCoords and tables are taken apart into is for `crossmatch` to know.
+            raise UsageError(
+                "positions are two arrays, right ascensions and declinations",
+                hint="of a SkyCoord: match(sky.icrs.ra, sky.icrs.dec); `crossmatch` takes whole tables",
+            )
         positions, faults = sort_positions(ra, dec)
         parts: list[list[Found]] = [[] for _ in self.targets]
         size = WATCHED_CHUNK_ROWS if progress is not None and self.engine == ENGINES[0] else CHUNK_ROWS

@@ -144,7 +144,7 @@ def _arrow_form(table: pa.Table, ra: str | None, dec: str | None) -> Form:
 
 def _pandas_form(frame: pd.DataFrame, ra: str | None, dec: str | None) -> Form:
     names = [str(column) for column in frame.columns]
-    schema = pa.schema(list(zip(names, map(_pandas_type, frame.dtypes), strict=True)))
+    schema = pa.schema([_pandas_field(name, kind, frame) for name, kind in zip(names, frame.dtypes, strict=True)])
     lon, lat = (
         frame.iloc[:, names.index(name)].to_numpy(dtype=np.float64, na_value=np.nan)
         for name in _coordinates(schema, ra, dec)
@@ -158,12 +158,15 @@ def _pandas_form(frame: pd.DataFrame, ra: str | None, dec: str | None) -> Form:
     return Form(names, lon, lat, append)
 
 
-def _pandas_type(dtype: Any) -> pa.DataType:
-    """Only whether a column holds numbers matters here."""
+def _pandas_field(name: str, dtype: Any, frame: pd.DataFrame) -> pa.Field:
+    """Only whether a column holds numbers matters here, and what pandas calls it if it does not."""
     if isinstance(dtype, pd.ArrowDtype):
-        return dtype.pyarrow_dtype
+        return pa.field(name, dtype.pyarrow_dtype)
     numeric = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
-    return pa.float64() if numeric and not pd.api.types.is_complex_dtype(dtype) else pa.string()
+    # Without rows pandas knows no types: lists that were never filled are objects.
+    if (numeric and not pd.api.types.is_complex_dtype(dtype)) or (frame.empty and pd.api.types.is_object_dtype(dtype)):
+        return pa.field(name, pa.float64())
+    return make_field(name, pa.string(), dtype=str(dtype))
 
 
 def _astropy_form(table: Table, ra: str | None, dec: str | None) -> Form:

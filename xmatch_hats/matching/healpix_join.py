@@ -87,6 +87,10 @@ class HealpixJoin(TieExactCrossmatch):
         # is no part of what Dask tells joins apart by: Dask tells the catalogues apart already.
         self._ids_found: dict[str, str] = {}
 
+    def __repr__(self) -> str:
+        tie = f", ties by {self.id_column}" if self.id_column is not None else ""
+        return f"<HealpixJoin within {self.rule.radius_arcsec:g} arcsec; {self.rule.wanted}{tie}>"
+
     @property
     def radius_arcsec(self) -> float:
         """Largest separation: what LSDB looks for where it joins the outer way."""

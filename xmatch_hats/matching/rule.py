@@ -77,6 +77,12 @@ class MatchRule:
         """Radius within which candidates are sought."""
         return pad(self.radius_arcsec)
 
+    @property
+    def wanted(self) -> str:
+        """Which of the rows within the radius are asked for, in words."""
+        number = self.n_neighbors
+        return "all" if number is None else "the nearest" if number == 1 else f"the {number} nearest"
+
     def within(self, radius_arcsec: float) -> MatchRule:
         """Return the same rule with another radius."""
         return replace(self, radius_arcsec=radius_arcsec)

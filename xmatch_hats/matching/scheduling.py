@@ -21,6 +21,8 @@ from xmatch_hats.matching.tls import TlsFiles, check_address
 if TYPE_CHECKING:
     from distributed import Client
 
+__all__ = ["CONNECT_SECONDS", "Scheduler"]
+
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
@@ -385,11 +387,13 @@ def _number_of_cores() -> int:
 
 
 def _check_memory(memory_limit: int | None, *, own: bool) -> None:
-    if memory_limit is None:
-        return
-    if not own:
+    if memory_limit is not None and not own:
         raise UsageError(
             "a memory limit is for workers that are started here", hint="give it to the workers where they are started"
         )
-    if memory_limit <= 0:
+    if memory_limit is not None and memory_limit <= 0:
         raise UsageError(f"a worker's memory must be above 0 bytes, not {memory_limit}", value=memory_limit)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -102,10 +102,8 @@ class Cone:
         if fault:
             raise PositionError(fault.reason, place=f"centre {self.ra} {self.dec}", value=(self.ra, self.dec))
         if not 0.0 < self.radius_arcsec <= _ARCSEC_PER_HALF_TURN:
-            raise RadiusError(
-                f"a radius of {self.radius_arcsec} arcsec is not above 0 and at most 180 degrees",
-                value=self.radius_arcsec,
-            )
+            bound = "above 180 degrees" if self.radius_arcsec > 0.0 else "not above 0"
+            raise RadiusError(f"a radius of {self.radius_arcsec:.12g} arcsec is {bound}", value=self.radius_arcsec)
 
     @property
     def bounds(self) -> Bounds:

@@ -6,6 +6,7 @@ task of its own: its dashboard shows them, an adaptive cluster counts them, and 
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
@@ -23,7 +24,6 @@ from xmatch_hats.matching.clusters import (
     count_threads,
     is_running,
     reason_of,
-    wait_for,
 )
 
 if TYPE_CHECKING:
@@ -141,6 +141,9 @@ class DaskStream(Stream):
         # Dask takes tasks of one name for the same.
         self._name = f"{name}-{uuid4().hex}"
         self._calls: dict[int, Future] = {}
+        self._fetches: dict[int, ThreadFuture[Any]] = {}
+        """Values on their way, which may take long: where a worker has died, the scheduler looks for it for half a
+        minute. Nothing else waits for them."""
         self._slots = 0
         self._looked = float("-inf")
 
@@ -199,28 +202,52 @@ class DaskStream(Stream):
             try:
                 return self._ended.get(timeout=ANSWER_SECONDS)
             except Empty:
+                self._give_up_lost()
                 patience.check()
+
+    def _give_up_lost(self) -> None:
+        """Wait no more for values that went away with their workers: their calls are made again."""
+        for number in [number for number in self._fetches if self._calls[number].status in {"pending", "lost"}]:
+            # Not cancelled: Dask may bring others together with it.
+            del self._fetches[number]
+            self._listen(number)
 
     def _listen(self, number: int) -> None:
         self._calls[number].add_done_callback(lambda _: self._ended.put(number))
 
     def _end(self, number: int) -> Ended | None:
-        """End of a call; None where its value was lost with its worker, and it is made again."""
+        """End of a call; None where its value is on its way, or was lost with its worker, and it is made again."""
         from distributed import CancelledError, KilledWorker
         from distributed.client import ClosedClientError
 
-        future = self._calls[number]
-        if future.status in {"pending", "lost"}:
+        if (future := self._calls.get(number)) is None:
+            return None
+        fetch, status = self._fetches.get(number), future.status
+        if fetch is None and status in {"pending", "lost"}:
             self._listen(number)
             return None
+        value = error = None
         try:
-            value, error = None, future.exception(timeout=ANSWER_SECONDS) if future.status == "error" else None
-            if error is None:
-                value = wait_for(self._client, self._client.gather(future, asynchronous=True))
+            if status == "error":
+                error = future.exception(timeout=ANSWER_SECONDS)
+            elif fetch is None:
+                self._fetch(number)
+                return None
+            elif fetch.done():
+                value = fetch.result()
+            else:  # one that was given up has ended
+                return None
         except (CancelledError, ClosedClientError, OSError, RuntimeError) as cancelled:
             raise LostError(reason_of(cancelled)) from cancelled
+        self._fetches.pop(number, None)
         self._calls.pop(number).release()
         return Ended(number, value, error, killed=isinstance(error, KilledWorker))
+
+    def _fetch(self, number: int) -> None:
+        bringing = self._client.gather(self._calls[number], asynchronous=True)
+        fetch = asyncio.run_coroutine_threadsafe(bringing, self._client.loop.asyncio_loop)
+        self._fetches[number] = fetch
+        fetch.add_done_callback(lambda _: self._ended.put(number))
 
 
 def _drain(queue: SimpleQueue[int], first: int) -> list[int]:

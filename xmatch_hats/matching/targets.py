@@ -69,15 +69,22 @@ def open_targets(
     RadiusError
         A radius that is not positive, or beyond a copy's margin.
     UsageError
-        No target, or two of one name.
+        No target, a single one instead of a sequence, or two of one name.
     """
+    given: object = targets
+    if isinstance(given, str | Path | LocalCopy | CatalogTarget):
+        raise UsageError(
+            f"catalogues are a sequence, not the single {given!r}", hint="put it into brackets: [...]", value=given
+        )
     opened = [_open(target, n_neighbors, min_radius_arcsec) for target in targets]
     if not opened:
         raise UsageError("no catalogue is given to match against")
     for i, target in enumerate(opened):
         if any(target.name == other.name for other in opened[:i]):
             raise UsageError(
-                f"two catalogues are called {target.name}", hint="give them names: NAME=DIR", value=target.name
+                f"two catalogues are called {target.name}",
+                hint="tell them apart: CatalogTarget(copy, name=...)",
+                value=target.name,
             )
     return opened
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
 
 from xmatch_hats.alerts.container import MAGIC
 from xmatch_hats.alerts.cutouts import CUTOUTS, Cutout, decode_record, read_cutout
@@ -117,12 +118,12 @@ def finder(  # noqa: PLR0913 - all by keyword but what is always given
     if others is not None:
         _add(axes, opened(others), subject, half)
     east, north = offsets_arcsec(ra, dec, subject.ra, subject.dec)
-    _mark(axes, east, north, apart, search)
+    _mark(axes, east, north, apart, (search, half))
     if ranks:
         _number(axes, east, north)
+    axes.set(xlim=(half, -half), ylim=(-half, half))
     _circle(axes, search, f'radius {search:g}"', ORANGE, "-")
     _circle(axes, reach, f'{"margin" if asked else "shown to"} {reach:g}"', BLUE, "--")
-    axes.set(xlim=(half, -half), ylim=(-half, half))
     axes.set_aspect("equal")
     axes.set_xlabel("ΔRA cos(Dec) (arcsec)")
     axes.set_ylabel("ΔDec (arcsec)")
@@ -138,6 +139,9 @@ def _size(angle: u.Quantity | float, what: str) -> float:
 
 
 def _circle(axes: Axes, radius: float, label: str, color: str, stroke: str) -> None:
+    # The legend speaks of nothing that lies beyond the corners.
+    if radius > math.hypot(axes.get_xlim()[0], axes.get_ylim()[1]):
+        return
     axes.add_patch(Circle((0.0, 0.0), radius, fill=False, color=color, linestyle=stroke, linewidth=1.4))
     # A circle would have a rectangle in the legend.
     axes.plot([], [], color=color, linestyle=stroke, linewidth=1.4, label=label)
@@ -158,14 +162,17 @@ def _show(axes: Axes, stamp: Cutout, scale: float) -> None:
     )  # fmt: skip
 
 
-def _mark(axes: Axes, east: Floats, north: Floats, apart: Floats, radius: float) -> None:
+def _mark(axes: Axes, east: Floats, north: Floats, apart: Floats, sizes: tuple[float, float]) -> None:
+    """Mark the rows that the picture shows; the sizes are the radius of the search and half of the picture's width."""
+    radius, half = sizes
+    shown = _shown(east, north, half)
     matched = np.zeros(len(apart), bool)
-    matched[:1] = apart[:1] <= radius
-    others = int((~matched).sum())
-    if others:
+    matched[:1] = shown[:1] & (apart[:1] <= radius)
+    others = shown & ~matched
+    if others.any():
         axes.scatter(
-            east[~matched], north[~matched], s=60, facecolors="none", edgecolors=BLUE, marker="s", linewidths=1.6,
-            zorder=4, path_effects=_HALO, label=f"other rows: {others:,}",
+            east[others], north[others], s=60, facecolors="none", edgecolors=BLUE, marker="s", linewidths=1.6,
+            zorder=4, path_effects=_HALO, label=f"other rows: {int(others.sum()):,}",
         )  # fmt: skip
     if matched.any():
         axes.scatter(
@@ -174,11 +181,15 @@ def _mark(axes: Axes, east: Floats, north: Floats, apart: Floats, radius: float)
         )  # fmt: skip
 
 
+def _shown(east: Floats, north: Floats, half: float) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(east) <= half) & (np.abs(north) <= half))
+
+
 def _add(axes: Axes, catalog: Any, subject: Subject, half: float) -> None:
     """Draw the rows of a second list as dots, wherever the square picture shows them."""
     ra, dec, _ = neighbours_of(catalog, subject.ra, subject.dec, math.sqrt(2.0) * half)
     east, north = offsets_arcsec(ra, dec, subject.ra, subject.dec)
-    shown = (np.abs(east) <= half) & (np.abs(north) <= half)
+    shown = _shown(east, north, half)
     if shown.any():
         label = plain(f"{name_of(catalog) or 'second list'}: {int(shown.sum()):,}")
         axes.scatter(east[shown], north[shown], s=22, color=GREEN, linewidths=0, zorder=3, label=label)
@@ -189,7 +200,7 @@ def _number(axes: Axes, east: Floats, north: Floats) -> None:
     for rank, place in enumerate(zip(east, north, strict=True), start=1):
         axes.annotate(
             str(rank), place, xytext=(7, 5), textcoords="offset points", fontsize="small", color=GREY, zorder=5,
-            path_effects=_HALO, annotation_clip=True,
+            path_effects=_HALO, annotation_clip=True, clip_on=True,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgba
 from numpy.typing import ArrayLike, NDArray
 
+from xmatch_hats.display import counted
 from xmatch_hats.errors import UsageError
 from xmatch_hats.healpix import MAX_ORDER, cell_radius_rad, cells_of, centres_of, grow_ranges, in_ranges
 from xmatch_hats.matching.batch import as_degrees
@@ -68,7 +69,7 @@ def partitions(catalog: Any, *, ax: Axes | None = None) -> Axes:
         trace(axes, *_borders(own, order), colors="black", linewidths=0.4)
     if high > low:
         colour_bar(axes, picture, "HEALPix order of the partition", ticks=range(low, high + 1))
-    number = f"{len(pixels):,} partition{'' if len(pixels) == 1 else 's'}"
+    number = counted(len(pixels), "partition")
     orders = f" of order {low}" if low == high and len(pixels) else ""
     entitle(axes, f"{_before(name_of(catalog))}{number}{orders}")
     return axes
@@ -117,7 +118,9 @@ def coverage(
     area = few(covered.sky_fraction * SQUARE_DEG)
     estimated = ", estimated" if covered.estimated else ""
     share = f"{100 * covered.sky_fraction:.2g} % of the sky" if covered.sky_fraction < 1.0 else "the whole sky"
-    entitle(axes, f"{_before(name_of(subject))}coverage of {area} deg² ({share}{estimated})")
+    # Given axes may be one panel of several, narrower than the title.
+    gap = " " if ax is None else "\n"
+    entitle(axes, f"{_before(name_of(subject))}coverage of {area} deg²{gap}({share}{estimated})")
     return axes
 
 

@@ -126,7 +126,8 @@ def fraction_map(sky: CellCounts, name: str, ax: Axes | None) -> Axes:
     if tried.any():
         low, high = (float(value) for value in np.percentile(fraction[tried > 0], (1, 99)))
     if high - low < 0.02:
-        low, high = max(0.0, low - 0.01), min(1.0, high + 0.01)
+        # What is as good as even is not made to look uneven.
+        low, high = 0.0, 1.0
     picture = paint_cells(axes, cells, order, fraction, cmap=FRACTIONS, vmin=low, vmax=high)
     colour_bar(axes, picture, "matched / (matched + unmatched)")
     entitle(axes, f"Fraction of inputs with a match{_in(name)}")

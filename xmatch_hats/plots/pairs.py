@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
+from xmatch_hats.display import counted
 from xmatch_hats.errors import RadiusError, TableError, UsageError
 from xmatch_hats.matching.forms import is_lsdb, is_table
 from xmatch_hats.matching.result import MatchResult
@@ -51,7 +52,7 @@ def separations(
         catalogue has its local density counted around each input.
     searched : int, optional
         Number of inputs that were searched. By default those of the result that are matched or unmatched, which are too
-        few if those without a match have been left out.
+        few if those without a match have been left out: of a result of matched inputs alone the legend says so.
     n_neighbors : int or None, optional
         How many of the nearest were asked for, None for all. By default what the result tells: 1 without a rank, else
         all.
@@ -82,13 +83,21 @@ def separations(
         asked = matches.n_neighbors if n_neighbors == "as matched" else n_neighbors
         expected = _expected(matches, opened(density), edges, searched, asked)
     median = float(np.median(apart)) if len(apart) else None
-    draw_separations(axes, edges, np.histogram(apart, edges)[0], expected, median)
+    known = searched is not None or bool((matches.status != MatchStatus.MATCHED).any())
+    # Each input that found nothing, and was left out of the result, would raise the curve.
+    whose = "" if known else f",\nof {counted(matches.searched, 'matched input')} alone"
+    draw_separations(axes, edges, np.histogram(apart, edges)[0], expected, median, whose)
     entitle(axes, f"Separation of matches{_with(matches.name)}")
     return axes
 
 
 def draw_separations(
-    axes: Axes, edges: Floats, counts: NDArray[np.int64], expected: Floats | None, median: float | None
+    axes: Axes,
+    edges: Floats,
+    counts: NDArray[np.int64],
+    expected: Floats | None,
+    median: float | None,
+    whose: str = "",
 ) -> None:
     """Draw counts of separations, arcseconds, and how many are expected by chance.
 
@@ -101,6 +110,8 @@ def draw_separations(
     expected : ndarray of float64, shape (n,), or None
     median : float or None
         Of the separations.
+    whose : str, optional
+        Told behind what is expected by chance: of which inputs.
     """
     # Logarithmic, or what is expected by chance could not be told from nothing.
     top = 0.0 if expected is None else float(expected.max())
@@ -111,13 +122,15 @@ def draw_separations(
         axes.axvline(median, color=GREY, linestyle=":", label=f"median {median:.3f} arcsec")
     if expected is not None:
         centres = (edges[1:] + edges[:-1]) / 2
-        axes.plot(centres, expected, color=ORANGE, linestyle="--", label=f"expected by chance: {few(expected.sum())}")
+        label = f"expected by chance: {few(expected.sum())}{whose}"
+        axes.plot(centres, expected, color=ORANGE, linestyle="--", label=label)
     axes.set_yscale("log")
     axes.set_ylim(floor, max(10.0, 2.0 * float(counts.max(initial=0)), 2.0 * top))
     axes.set_xlim(0.0, edges[-1])
     axes.set_xlabel("Separation (arcsec)")
     axes.set_ylabel(f"Pairs per {edges[1]:.3g} arcsec")
-    axes.legend(frameon=False)
+    # Over the median, which runs from top to bottom and leaves no place free of it.
+    axes.legend(frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def _matches(result: Any, catalog: str | None) -> Matches:

@@ -121,9 +121,14 @@ def choose_view(ra: Floats, dec: Floats, slack_deg: float) -> SkyView:
 
 
 def view_of_counts(sky: CellCounts) -> SkyView:
-    """Choose the part of the sky that shows all that has been counted."""
-    finest = sky.settled().order
-    return choose_view(*centres_of(sky.at(finest)[0], finest), math.degrees(cell_radius_rad(finest)))
+    """Choose the part of the sky that shows all that has been counted, in whole cells of the order that is drawn."""
+    order = sky.settled().order
+    while True:
+        view = choose_view(*centres_of(sky.at(order)[0], order), math.degrees(cell_radius_rad(order)))
+        # Larger cells reach farther, which takes a wider view, in which cells may have to be larger again.
+        if (drawn := order_of_counts(sky, view)) >= order:
+            return view
+        order = drawn
 
 
 def order_of_counts(sky: CellCounts, view: SkyView) -> int:

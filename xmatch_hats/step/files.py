@@ -22,6 +22,7 @@ from xmatch_hats.alerts.rejects import Rejects
 from xmatch_hats.alerts.sinks import open_sink
 from xmatch_hats.alerts.sources import PacketSources
 from xmatch_hats.alerts.splice import Output
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import UsageError, XmatchError
 from xmatch_hats.matching.status import STATUS_LABELS, MatchStatus
 from xmatch_hats.step.decoding import Decoder
@@ -33,6 +34,17 @@ from xmatch_hats.step.pipeline import Pipeline
 from xmatch_hats.step.report import BatchReport
 from xmatch_hats.step.waiting import Stop, Waiter
 from xmatch_hats.step.worker import ThreadWorker
+
+__all__ = [
+    "BATCH_BYTES",
+    "DEFAULT_BATCH",
+    "AlertsReport",
+    "FileEnds",
+    "FileLoop",
+    "StoppedError",
+    "match_files",
+    "run_alerts",
+]
 
 DEFAULT_BATCH = 5_000
 """Alerts in a batch: some exposures. Each pays the engine's fixed cost once, and waits in memory until it is full."""
@@ -297,6 +309,8 @@ def _named(path: Path) -> Path:
 
 
 def _require_apart(inputs: list[Path], out: Path, rejects: Path) -> None:
+    for place in (out, rejects):
+        refuse_inside_catalog(place)
     places = {"output": out.resolve(), "rejects folder": rejects.resolve()}
     if places["output"].is_relative_to(places["rejects folder"]) or rejects.resolve().is_relative_to(out.resolve()):
         raise UsageError("output and rejects lie in one another", place=out, hint="choose another --rejects")
@@ -305,3 +319,7 @@ def _require_apart(inputs: list[Path], out: Path, rejects: Path) -> None:
         for what, place in places.items():
             if place == here or (source.is_dir() and place.is_relative_to(here)):
                 raise UsageError(f"the {what} lies in the input {source}", place=place, hint="write elsewhere")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

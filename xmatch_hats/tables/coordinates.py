@@ -27,7 +27,9 @@ UCD_PAIRS = (
 """UCDs of coordinate columns, those of the main position first; the second pair is UCD1's."""
 
 
-def find_coordinates(schema: pa.Schema, ra: str | None = None, dec: str | None = None) -> tuple[str, str]:
+def find_coordinates(
+    schema: pa.Schema, ra: str | None = None, dec: str | None = None, *, told: tuple[str, str] | None = None
+) -> tuple[str, str]:
     """Find the columns with right ascension and declination.
 
     Parameters
@@ -36,26 +38,32 @@ def find_coordinates(schema: pa.Schema, ra: str | None = None, dec: str | None =
         Columns of the table, with UCDs as field metadata where known.
     ra, dec : str, optional
         Names given by the user: both or neither.
+    told : (str, str), optional
+        What the table itself calls its positions, for instance as `TableSource.positions`.
 
     Returns
     -------
     ra, dec : str
-        By `NAME_PAIRS` as written, then in any case, then by `UCD_PAIRS`.
+        Those given, else those told, else by `NAME_PAIRS` as written, then in any case, then by `UCD_PAIRS`.
 
     Raises
     ------
     TableError
-        A given column is not there or not numeric, only one is given, or none are found; the message names the choices.
+        A given or told column is not there or not numeric, only one is given, or none are found; the message names the
+        choices.
     """
     if ra is not None or dec is not None:
         pair = _given(schema, ra, dec)
+    elif told is not None:
+        # Without them others may be there that are positions of something else: better no answer than these.
+        pair = _given(schema, *told)
     else:
         found = _by_name(schema) or _by_ucd(schema)
         if found is None:
             looked_for = ", ".join("/".join(names) for names in NAME_PAIRS)
             raise TableError(
                 f"no coordinate columns are found by name ({looked_for}) or by UCD (pos.eq.ra, pos.eq.dec)",
-                hint=f"name them with --ra and --dec; the columns are: {_listed(schema.names)}",
+                hint=f"name them with ra= and dec=; the columns are: {_listed(schema.names)}",
             )
         pair = found
     for name in pair:
@@ -103,19 +111,19 @@ def _check_numeric(schema: pa.Schema, name: str) -> None:
     field = schema.field(name)
     if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)):
         raise TableError(
-            f"coordinate column {name!r} is {field.type}, not a number",
-            hint="positions must be decimal degrees; name other columns with --ra and --dec",
+            f"coordinate column {name!r} is {text_of(field, 'dtype') or field.type}, not a number",
+            hint="positions must be decimal degrees; name other columns with ra= and dec=",
             value=name,
         )
     unit = text_of(field, "unit").strip().lower()
     if unit and unit not in ("deg", "degree", "degrees", "°"):
         raise TableError(
             f"coordinate column {name!r} is in {unit}, not in degrees",
-            hint="convert it, or name other columns with --ra and --dec",
+            hint="convert it, or name other columns with ra= and dec=",
             value=name,
         )
 
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:40]) + (f", and {len(names) - 40} more" if len(names) > 40 else "")
+    return (", ".join(names[:40]) or "none") + (f", and {len(names) - 40} more" if len(names) > 40 else "")

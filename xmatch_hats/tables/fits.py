@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from xmatch_hats.tables.streams import BROKEN, broken_file, one_line, open_strea
 
 IMAGE_HEADER, OBJECTS, RESULTS = "LDAC_IMHEAD", "LDAC_OBJECTS", "RESULTS"
 """Names of HDUs: of SExtractor's FITS_LDAC, and of the final catalogue of an image pipeline."""
+POSITION_KEYS = ("XMRA", "XMDEC")
+"""Keywords of a table of matches: which columns were matched, beside those of the catalogue."""
 
 
 class FitsSource(TableSource):
@@ -50,6 +52,8 @@ class FitsSource(TableSource):
     row_type : numpy.dtype
         Record of a row as stored.
     columns : list of FitsColumn
+    refused : mapping of str to TableError
+        As of `TableSource`.
     """
 
     def __init__(
@@ -60,8 +64,9 @@ class FitsSource(TableSource):
         rows: int,
         row_type: np.dtype[Any],
         columns: list[FitsColumn],
+        refused: Mapping[str, TableError],
     ) -> None:
-        super().__init__(path, pa.schema([column.field for column in columns]), rows)
+        super().__init__(path, pa.schema([column.field for column in columns]), rows, refused)
         self._unpacked, self._offset, self._row_type = unpacked, offset, row_type
         self._columns = {column.field.name: column for column in columns}
 
@@ -89,7 +94,7 @@ def open_fits(path: Path, hdu: int | str | None = None) -> TableSource:
     Raises
     ------
     TableError
-        The file is broken or cut short, has no such table or several, or a column's kind is not supported.
+        The file is broken or cut short, or has no such table or several.
     """
     unpacked = unpack(path)
     try:
@@ -204,13 +209,33 @@ def check_length(path: Path, unpacked: Path, hdu: Any, number: int) -> None:
     ------
     TableError
     """
-    needed = hdu.fileinfo()["datLoc"] + hdu.size
+    _refuse_short(path, unpacked, number, hdu.fileinfo()["datLoc"] + hdu.size)
+
+
+def _refuse_short(path: Path, unpacked: Path, number: int, needed: int) -> None:
     if unpacked.stat().st_size < needed:
         raise TableError(
             f"is cut short: HDU {number} needs {needed} bytes, the file has {unpacked.stat().st_size}",
             place=path,
             hint="fetch or write it again",
         )
+
+
+def check_whole(path: Path, unpacked: Path, hdus: fits.HDUList) -> None:
+    """Refuse a file that is cut short, wherever: HDUs may be missing, even if those that there are have all their data.
+
+    Raises
+    ------
+    TableError
+    """
+    place = hdus[-1].fileinfo()
+    end = int(place["datLoc"] + place["datSpan"])
+    with unpacked.open("rb") as file:
+        file.seek(end)
+        # One with a broken header is left out by astropy.
+        if file.read(8) == b"XTENSION":
+            raise TableError(f"the header of HDU {len(hdus)} is broken or cut short", place=path)
+    _refuse_short(path, unpacked, len(hdus) - 1, end)
 
 
 def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> TableSource:
@@ -222,14 +247,27 @@ def _open_hdu(path: Path, unpacked: Path, hdus: fits.HDUList, number: int) -> Ta
     if isinstance(hdu, fits.TableHDU):
         return _open_ascii(path, unpacked, number, header)
     row_type = row_type_of(path, hdu, number)
-    stored = zip(names, row_type.names or (), strict=True)
-    columns = [make_column(header, i, name, own, path) for i, (name, own) in enumerate(stored, start=1)]
-    return FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns)
+    columns: list[FitsColumn] = []
+    refused: dict[str, TableError] = {}
+    for i, (name, own) in enumerate(zip(names, row_type.names or (), strict=True), start=1):
+        try:
+            columns.append(make_column(header, i, name, own, path))
+        except TableError as error:
+            refused[name] = error
+    source = FitsSource(path, unpacked, hdu.fileinfo()["datLoc"], header["NAXIS2"], row_type, columns, refused)
+    source.positions = told_positions(header)
+    return source
 
 
 def column_names(header: fits.Header) -> list[str]:
     """Names of a table's columns, in their order; those without one are called by their number."""
     return [header.get(f"TTYPE{i}", f"col{i}").strip() for i in range(1, header["TFIELDS"] + 1)]
+
+
+def told_positions(header: fits.Header) -> tuple[str, str] | None:
+    """Columns that the header of a table of matches calls its positions; None where it says nothing of them."""
+    first, second = (str(header.get(key, "")).strip() for key in POSITION_KEYS)
+    return (first, second) if first and second else None
 
 
 def row_type_of(path: Path, hdu: Any, number: int) -> np.dtype[Any]:

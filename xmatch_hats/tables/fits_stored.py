@@ -20,11 +20,13 @@ from xmatch_hats.tables._fits_column import FitsColumn, make_column
 from xmatch_hats.tables.fits import (
     IMAGE_HEADER,
     check_length,
+    check_whole,
     choose_table,
     column_names,
     opened_hdus,
     remove_unpacked,
     row_type_of,
+    told_positions,
     unpack,
 )
 from xmatch_hats.tables.streams import broken_file
@@ -72,6 +74,8 @@ class StoredTable:
         check_length(path, unpacked, hdu, number)
         self.path, self._unpacked, self.number = path, unpacked, number
         self.names = column_names(header)
+        self.positions = told_positions(header)
+        """Columns with right ascension and declination, of a table that was matched before."""
         self.rows, self.row_bytes = int(header["NAXIS2"]), int(header["NAXIS1"])
         self._type = row_type_of(path, hdu, number)
         place = hdu.fileinfo()
@@ -155,27 +159,13 @@ def open_stored(path: Path, hdu: int | str | None = None) -> StoredTable:
     unpacked = unpack(path)
     try:
         with opened_hdus(path, unpacked) as hdus:
-            end = _checked_end(path, unpacked, hdus)
+            check_whole(path, unpacked, hdus)
             table = StoredTable(path, unpacked, hdus, choose_table(hdus, hdu, path))
-            if unpacked.stat().st_size < end:
-                # HDUs may be missing, even if what there is of the last one is all of its data.
-                raise TableError("is cut short: it ends within a block", place=path, hint="fetch or write it again")
     except TableError:
         remove_unpacked(path, unpacked)
         raise
     weakref.finalize(table, remove_unpacked, path, unpacked)
     return table
-
-
-def _checked_end(path: Path, unpacked: Path, hdus: fits.HDUList) -> int:
-    """Where the last HDU ends; refuse a file that goes on with another: astropy leaves one with a broken header out."""
-    place = hdus[-1].fileinfo()
-    end = int(place["datLoc"] + place["datSpan"])
-    with unpacked.open("rb") as file:
-        file.seek(end)
-        if file.read(8) == b"XTENSION":
-            raise TableError(f"the header of HDU {len(hdus)} is broken or cut short", place=path)
-    return end
 
 
 def _cards(unpacked: Path, stretch: Stretch) -> list[bytes]:

@@ -18,7 +18,8 @@ def make_field(name: str, type_: pa.DataType, **texts: str | None) -> pa.Field:
     name : str
     type_ : pyarrow.DataType
     **texts : str or None
-        ``unit``, ``ucd``, ``description``; empty ones are left out.
+        ``unit``, ``ucd``, ``description``, and, for errors alone, ``dtype``: what its type is called where the table
+        comes from. Empty ones are left out.
     """
     metadata = {key.encode(): str(text).encode() for key, text in texts.items() if text}
     return pa.field(name, type_, metadata=metadata or None)

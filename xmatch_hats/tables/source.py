@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,12 +25,24 @@ class TableSource(ABC):
         Columns, with unit, UCD and description as field metadata.
     num_rows : int, optional
         Rows, where the format tells them before reading.
+    refused : mapping of str to TableError
+        Columns that the file has and the schema has not, by name, and why they cannot be read.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, num_rows: int | None = None) -> None:
+    positions: tuple[str, str] | None = None
+    """Columns with right ascension and declination, where the file says which they are."""
+
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        num_rows: int | None = None,
+        refused: Mapping[str, TableError] | None = None,
+    ) -> None:
         self.path = path
         self.schema = schema
         self.num_rows = num_rows
+        self.refused = refused or {}
 
     def batches(self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Read the table in pieces.
@@ -50,7 +62,8 @@ class TableSource(ABC):
         Raises
         ------
         TableError
-            A column is unknown, or the file is broken; the message names file and place.
+            A column is unknown or of a kind that cannot be read, or the file is broken; the message names file and
+            place.
         """
         schema = self._projected(columns)
         for batch in self._iterate(schema, batch_rows):
@@ -67,11 +80,24 @@ class TableSource(ABC):
         """
         return pa.Table.from_batches(list(self.batches(columns)), schema=self._projected(columns))
 
+    def require(self, columns: Collection[str] | None = None) -> None:
+        """Refuse columns that the file has and that cannot be read, of those wanted or, by default, of all.
+
+        Raises
+        ------
+        TableError
+            As the first of them is refused.
+        """
+        for name, error in self.refused.items():
+            if columns is None or name in columns:
+                raise error
+
     @abstractmethod
     def _iterate(self, schema: pa.Schema, batch_rows: int, /) -> Iterator[pa.RecordBatch]:
         """Yield batches of exactly this schema, a selection of the table's own; larger ones are cut up."""
 
     def _projected(self, columns: Sequence[str] | None) -> pa.Schema:
+        self.require(columns)
         if columns is None:
             return self.schema
         if unknown := [name for name in columns if name not in self.schema.names]:

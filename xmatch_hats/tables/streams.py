@@ -37,7 +37,7 @@ def open_stream(path: Path) -> IO[bytes]:
     except FileNotFoundError:
         raise TableError("there is no such file", place=path) from None
     except IsADirectoryError:
-        raise TableError("is a folder, not a table", place=path) from None
+        raise TableError("is a folder, not a file", place=path) from None
     except OSError as error:
         raise TableError(f"cannot be read: {error.strerror}", place=path) from error
 

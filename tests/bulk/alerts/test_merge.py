@@ -91,6 +91,23 @@ def test_an_earlier_one_is_replaced_and_nothing_else(nights, tmp_path):
     assert contents(other) == {"mine": b"x"}
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("night=20180618/archive=new", "would lie among those that it is made of"),
+        ("night=20180619/archive=a_20180619/merged", "would lie among those"),
+        ("catalog/merged", "would lie in the catalogue"),
+    ],
+)
+def test_an_output_among_what_is_read_is_refused(nights, sky, tmp_path, place, words):
+    (tmp_path / "nights").symlink_to(nights)
+    (tmp_path / "catalog").symlink_to(sky.catalog)
+    out = tmp_path / place if place.startswith("catalog") else tmp_path / "nights" / place
+    with pytest.raises(UsageError, match=words):
+        merge_nights(nights, out, workers=0)
+    assert not out.exists()
+
+
 def test_what_cannot_be_merged(nights, sky, tmp_path):
     with pytest.raises(UsageError, match="no matched archives here"):
         merge_nights(tmp_path)

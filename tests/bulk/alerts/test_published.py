@@ -12,7 +12,7 @@ from tests.folders import contents
 from xmatch_hats.bulk.alerts import packet_archive
 from xmatch_hats.bulk.alerts.merge import merge_nights
 from xmatch_hats.catalogs.verify import verify_copy
-from xmatch_hats.errors import CatalogError
+from xmatch_hats.errors import CatalogError, UsageError
 
 NIGHT, STEM = "night=20180619", "archive=ztf_public_20180619"
 
@@ -60,6 +60,16 @@ def test_all_outputs_are_looked_at_before_anything_is_done(small, sky, tmp_path)
     with pytest.raises(CatalogError, match="exists already"):
         run([small, second], sky.catalog, tmp_path)
     assert not (tmp_path / NIGHT).exists()
+
+
+@pytest.mark.parametrize("within", ["out", "packets"])
+def test_nothing_is_put_into_a_catalogue(small, sky, tmp_path, within):
+    before = contents(sky.catalog)
+    places = {"out": tmp_path / "out", "packets": tmp_path / "packets", within: sky.catalog / "nights"}
+    with pytest.raises(UsageError, match="would lie in the catalogue"):
+        run([small], sky.catalog, places["out"], packets=places["packets"])
+    assert contents(sky.catalog) == before
+    assert not list(tmp_path.iterdir())
 
 
 def spoil_missing(path):

@@ -14,6 +14,7 @@ from mocpy import MOC
 
 from tests.bulk.catalogs.skies import count_rows, read_rows, write_plain
 from tests.copies import make_copy
+from tests.folders import contents
 from tests.oracle import ARCSEC, brute_force, xyz
 from xmatch_hats.bulk import crossmatch_catalogs
 from xmatch_hats.catalogs.copy import LocalCopy
@@ -225,3 +226,15 @@ def test_what_means_nothing_is_refused_before_any_work(pair, tmp_path, arguments
             **arguments,
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_an_output_in_a_catalogue_is_refused_before_any_work(pair, tmp_path, side):
+    (tmp_path / "link").symlink_to(pair.path(side, "fine"))
+    before = contents(pair.path(side, "fine"))
+    with pytest.raises(UsageError, match=r"link/deep/out: the output would lie in the catalogue .*/(left|right)_fine"):
+        crossmatch_catalogs(
+            pair.path("left", "fine"), pair.path("right", "fine"), tmp_path / "link" / "deep" / "out",
+            radius_arcsec=1.0, workers=0,
+        )  # fmt: skip
+    assert contents(pair.path(side, "fine")) == before

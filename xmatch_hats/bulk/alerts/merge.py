@@ -23,7 +23,7 @@ from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME, provenance, write_
 from xmatch_hats.catalogs.convert import COMPRESSION
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.importer import Progress, Silent, build_copy
-from xmatch_hats.catalogs.layout import RESERVED, is_collection
+from xmatch_hats.catalogs.layout import RESERVED, is_collection, refuse_inside_catalog
 from xmatch_hats.catalogs.manifest import Manifest, SourceRecord, hash_files
 from xmatch_hats.catalogs.staging import Staging
 from xmatch_hats.errors import AccountError, CatalogError, UsageError
@@ -51,10 +51,16 @@ class MergeReport:
     duplicates_removed: int
     unfinished: tuple[str, ...]
     """Archives that are not in it, as their outputs are not finished."""
+    damaged: tuple[str, ...]
+    """Archives that are in it of which something was lost, and what."""
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
-        return asdict(self) | {"path": str(self.path), "unfinished": list(self.unfinished)}
+        return asdict(self) | {
+            "path": str(self.path),
+            "unfinished": list(self.unfinished),
+            "damaged": list(self.damaged),
+        }
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def merge_nights(
     Raises
     ------
     UsageError
-        There is nothing to merge.
+        There is nothing to merge, or the output would lie in a catalogue, or among what is merged.
     CatalogError
         Archives are damaged, or have other columns or were matched otherwise than the first; or the output cannot be
         written, or is something else.
@@ -113,18 +119,22 @@ def merge_nights(
     if not folder.is_dir():
         raise UsageError("there is no such folder", place=folder, hint="give the --out of `xmatch-hats bulk alerts`")
     parts = _find(folder)
+    _require_apart(folder, out)
     unfinished = tuple(sorted(path.name[1:].rpartition(".")[0] for path in folder.glob("night=*/.archive=*.matching")))
     for name in unfinished:
         progress.say(f"{name}: is not finished, and left out")
     _require_same_columns(parts)
     facts = _facts(parts, dedup)
     _require_alike(folder, facts, progress if mixed else None)
-    with Staging(out, facts, progress.say, work="merg", replaces=_is_merged(out)) as staging:
+    with Staging(out, facts, progress.say, work="merge", replaces=_is_merged(out)) as staging:
         drop = _repeated(parts)
         duplicates = sum(int(mask.sum()) for mask in drop.values())
         rows = sum(part.summary["rows"] for part in parts) - (duplicates if dedup else 0)
         sources = _kept_files(parts, drop if dedup else {}, staging)
-        report = MergeReport(out, len(parts), rows, duplicates, duplicates if dedup else 0, unfinished)
+        report = MergeReport(
+            out, len(parts), rows, duplicates, duplicates if dedup else 0, unfinished,
+            tuple(f"{part.archive}: the archive {lost}" for part in parts if (lost := part.summary["damage"])),
+        )  # fmt: skip
         built = staging.path("collection")
         origin = [
             SourceRecord(path=str(part.folder), bytes=sum(path.stat().st_size for path in part.files),
@@ -143,6 +153,16 @@ def merge_nights(
         _write_notes(built, parts, report, facts)
         staging.publish(built)
     return report
+
+
+def _require_apart(folder: Path, out: Path) -> None:
+    """Refuse an output that the next merge would take for one of an archive, or that lies in one."""
+    refuse_inside_catalog(out)
+    top, place = folder.resolve(), out.resolve()
+    if place.is_relative_to(top) and any(part.startswith("night=") for part in place.relative_to(top).parts):
+        raise UsageError(
+            "the output would lie among those that it is made of", place=out, hint="leave --out out, or write elsewhere"
+        )
 
 
 def _find(folder: Path) -> list[_Part]:

@@ -35,6 +35,7 @@ from xmatch_hats.bulk.runs.provenance import PROVENANCE_NAME, file_input, proven
 from xmatch_hats.bulk.runs.shared import Shared
 from xmatch_hats.bulk.runs.task import Failure, Outcome, Task
 from xmatch_hats.bulk.runs.watch import Listener, Watch
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.catalogs.staging import Staging, refuse_existing
 from xmatch_hats.display import as_html, from_here
 from xmatch_hats.errors import AccountError, CatalogError, OutputError, SystemFailure, UsageError
@@ -180,13 +181,15 @@ class _Run:
         self._columns = check_columns(settings.columns)
 
     def check(self, archives: Sequence[Archive]) -> None:
-        """Refuse outputs that would take the place of inputs, or of something that is no such output."""
+        """Refuse outputs that would take the place of inputs, lie in a catalogue, or replace what is no such output."""
         for archive in archives:
             out, target = self._path(archive), self._packets_of(archive)
             if not is_output(out):
                 refuse_existing(out)
+            refuse_inside_catalog(out)
             if target is None:
                 continue
+            refuse_inside_catalog(target)
             if [self._packets_of(other) for other in archives].count(target) > 1:
                 raise UsageError("two archives would have this one of packets", place=target, hint="rename one of them")
             if not target.exists():

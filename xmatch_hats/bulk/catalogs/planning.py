@@ -38,9 +38,9 @@ def make_plan(left: LocalCopy, right: LocalCopy, settings: Settings, folder: Pat
     Raises
     ------
     CatalogError
-        The list of the margin's partitions cannot be read.
+        The list of the margin's partitions cannot be read, or a catalogue lacks a column.
     UsageError
-        A column that a catalogue lacks, a condition that is none, or a margin that does not fit.
+        A condition that is none, or a margin that does not fit.
     """
     chosen = _columns(settings.left_columns, left, "--left-columns")
     kept = dict.fromkeys((*chosen, left.ra_column, left.dec_column))
@@ -94,7 +94,8 @@ def _columns(names: Sequence[str] | None, copy: LocalCopy, option: str) -> list[
     try:
         return copy.column_names(names)
     except CatalogError as error:
-        raise UsageError(f"{copy.path}: {error.message}", place=option, hint=error.hint, value=error.value) from error
+        # As by every verb: what the catalogue does not have is no fault of the command line.
+        raise CatalogError(f"{copy.path}: {error.message}", place=option, hint=error.hint, value=error.value) from error
 
 
 def _condition(text: str | None, copy: LocalCopy, option: str) -> Condition | None:

@@ -86,15 +86,15 @@ def crossmatch_catalogs(  # noqa: PLR0913, one call with everything by keyword
     Raises
     ------
     CatalogError, PartitionReadError
-        A catalogue is missing or damaged, the output exists or is being written by another call, or
-        units failed again and again.
+        A catalogue is missing, damaged, or without a column that is asked for; the output exists or is being written by
+        another call; or units failed again and again.
     OutputError
         The output cannot be written.
     AccountError
         Rows are missing that the left side says it has.
     RadiusError, UsageError
-        Arguments that mean nothing: a column that is not there, a query that is none or fails on the rows, or a right
-        side that is no catalogue.
+        Arguments that mean nothing: a query that is none or fails on the rows, or a right side that is no catalogue; or
+        the output would lie in a catalogue.
     SystemFailure
         The workers were lost.
     """

@@ -84,6 +84,12 @@ class Accounting:
         """Checks that failed."""
         return [check for check in self.checks if not check.is_good]
 
+    @property
+    def damaged(self) -> list[str]:
+        """Of archives of which something was lost, what it was: the counts know only of what was there."""
+        lossy = [account for account in self.accounts if account.more.get("damage") is not None]
+        return [f"{account.name}: the archive {account.more['damage']}" for account in lossy]
+
     def total(self) -> dict[str, int]:
         """Inputs of all outputs: ``in``, and by status."""
         sums: Counter[str] = Counter(dict.fromkeys(KEYS, 0))

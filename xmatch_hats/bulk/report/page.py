@@ -66,8 +66,9 @@ def _verdict(outputs: Outputs, accounting: Accounting) -> Iterable[str]:
         yield _list(str(check) for check in wrong)
     else:
         total = accounting.total()
+        complete = "Complete but for what archives have lost" if accounting.damaged else "Complete"
         yield (
-            f'<p class="good">Complete: {total["in"]:,} inputs are accounted for, '
+            f'<p class="good">{complete}: {total["in"]:,} inputs are accounted for, '
             f"and all {len(accounting.checks)} checks agree.</p>"
         )
     if outputs.unfinished:
@@ -93,8 +94,8 @@ def _accounts(outputs: Outputs, accounting: Accounting) -> Iterable[str]:
         ["night", "archive", *_ARCHIVE, *map(_label, KEYS)], [_archive_row(one) for one in accounting.accounts]
     )
     yield "</details>"
-    if damaged := [account for account in accounting.accounts if account.more["damage"]]:
-        yield _list(f"{account.name}: the archive {account.more['damage']}" for account in damaged)
+    if accounting.damaged:
+        yield _list(accounting.damaged)
 
 
 def _night_table(accounts: Sequence[Account], catalog: str | None) -> str:

@@ -14,6 +14,7 @@ from xmatch_hats.bulk.report.outputs import Outputs, Target, find_outputs
 from xmatch_hats.bulk.report.scan import MatchTally, Scan, scan
 from xmatch_hats.bulk.runs.provenance import copy_input
 from xmatch_hats.catalogs.copy import LocalCopy
+from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.display import as_html, from_here
 from xmatch_hats.errors import AccountError, UsageError, XmatchError
 from xmatch_hats.plots.chance import Density, expected_pairs, local_density
@@ -108,7 +109,7 @@ def make_report(folder: Path | str, out: Path | str | None = None, *, recount: b
     Raises
     ------
     UsageError
-        There is nothing to report on, `out` is something else, or Matplotlib is not installed.
+        There is nothing to report on, `out` is something else or lies in a catalogue, or Matplotlib is not installed.
     CatalogError, PartitionReadError
         Outputs that are damaged.
     OutputError
@@ -147,6 +148,7 @@ def _check_target(target: Path) -> None:
     is_free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
     if not is_free and _own_files(target) is None:
         raise UsageError("exists, and is no report", place=target, hint="give another --out, or remove it first")
+    refuse_inside_catalog(target)
 
 
 def _own_files(target: Path) -> set[str] | None:

@@ -7,3 +7,7 @@ from xmatch_hats.catalogs.verify.run import verify_copy
 from xmatch_hats.catalogs.verify.side import verify_side_copy
 
 __all__ = ["Check", "Place", "Progress", "VerifyReport", "verify_copy", "verify_side_copy"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

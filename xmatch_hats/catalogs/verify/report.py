@@ -11,6 +11,8 @@ from xmatch_hats.catalogs.side_copy import REBUILD_HINT
 from xmatch_hats.display import as_html
 from xmatch_hats.errors import CatalogError
 
+__all__ = ["PLACES_KEPT", "Check", "Place", "Progress", "VerifyReport"]
+
 PLACES_KEPT = 5
 """Places listed of one check: enough to start looking, and a bound on memory when every row is at fault."""
 
@@ -149,3 +151,7 @@ class VerifyReport:
                 for check in self.checks
             ],
         }
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

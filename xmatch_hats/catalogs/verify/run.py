@@ -17,6 +17,8 @@ from xmatch_hats.catalogs.verify.side import check_side_copy
 from xmatch_hats.catalogs.verify.subject import Subject, Table, read_subject
 from xmatch_hats.catalogs.verify.sums import check_checksums, check_coverage
 
+__all__ = ["verify_copy"]
+
 logger = logging.getLogger(__name__)
 
 _MARGIN_CHECKS = ("margin-complete", "margin-sound")
@@ -131,3 +133,7 @@ def _stepper(progress: Progress | None, stage: str, total: int) -> Callable[[], 
             progress(stage, done, total)
 
     return step
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
