@@ -14,7 +14,7 @@ import pytest
 from tests.matching.dask_process import DaskProcess, add, die, fail, free_port, mark_and_sleep
 from tests.matching.waiting import run_in_thread, wait_until
 from xmatch_hats.errors import SystemFailure, UsageError
-from xmatch_hats.matching import clusters
+from xmatch_hats.matching import clusters, streaming
 from xmatch_hats.matching.scheduling import Scheduler
 
 
@@ -131,7 +131,8 @@ class TestDeaths:
         assert sorted(ended) == numbers
         assert len(slow) == 4
 
-    def test_a_value_that_went_with_its_worker_is_made_again(self, own, slow):
+    def test_a_value_that_went_with_its_worker_is_made_again(self, own, slow, monkeypatch):
+        monkeypatch.setattr(streaming, "LATE_SECONDS", 1.0)
         with own.stream() as stream:
             number = stream.submit(os.getpid)
             ended = run_in_thread(lambda: collect(stream, 1))

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 
+LATE_SECONDS = 5.0
+"""How long a value may take until it is asked for once more."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """A call that has ended."""
@@ -141,9 +145,9 @@ class DaskStream(Stream):
         # Dask takes tasks of one name for the same.
         self._name = f"{name}-{uuid4().hex}"
         self._calls: dict[int, Future] = {}
-        self._fetches: dict[int, ThreadFuture[Any]] = {}
-        """Values on their way, which may take long: where a worker has died, the scheduler looks for it for half a
-        minute. Nothing else waits for them."""
+        self._fetches: dict[int, list[tuple[float, ThreadFuture[Any]]]] = {}
+        """Values on their way, and since when. That may take long: where a worker has died, the scheduler looks for it
+        for half a minute. Nothing else waits for them."""
         self._slots = 0
         self._looked = float("-inf")
 
@@ -202,15 +206,17 @@ class DaskStream(Stream):
             try:
                 return self._ended.get(timeout=ANSWER_SECONDS)
             except Empty:
-                self._give_up_lost()
+                self._ask_again()
                 patience.check()
 
-    def _give_up_lost(self) -> None:
-        """Wait no more for values that went away with their workers: their calls are made again."""
-        for number in [number for number in self._fetches if self._calls[number].status in {"pending", "lost"}]:
-            # Not cancelled: Dask may bring others together with it.
-            del self._fetches[number]
-            self._listen(number)
+    def _ask_again(self) -> None:
+        """Ask once more for values that are late: their calls may have been made again by other workers.
+
+        Once, and without cancelling what was asked: Dask has few such questions under way, and brings values together.
+        """
+        for number, fetches in self._fetches.items():
+            if len(fetches) == 1 and monotonic() - fetches[0][0] > LATE_SECONDS:
+                self._fetch(number)
 
     def _listen(self, number: int) -> None:
         self._calls[number].add_done_callback(lambda _: self._ended.put(number))
@@ -222,21 +228,19 @@ class DaskStream(Stream):
 
         if (future := self._calls.get(number)) is None:
             return None
-        fetch, status = self._fetches.get(number), future.status
-        if fetch is None and status in {"pending", "lost"}:
+        fetches, status = self._fetches.get(number), future.status
+        if fetches is None and status in {"pending", "lost"}:
             self._listen(number)
             return None
         value = error = None
         try:
             if status == "error":
                 error = future.exception(timeout=ANSWER_SECONDS)
-            elif fetch is None:
+            elif fetches is None:
                 self._fetch(number)
                 return None
-            elif fetch.done():
-                value = fetch.result()
-            else:  # one that was given up has ended
-                return None
+            else:
+                value = next(fetch for _, fetch in fetches if fetch.done()).result()
         except (CancelledError, ClosedClientError, OSError, RuntimeError) as cancelled:
             raise LostError(reason_of(cancelled)) from cancelled
         self._fetches.pop(number, None)
@@ -246,7 +250,7 @@ class DaskStream(Stream):
     def _fetch(self, number: int) -> None:
         bringing = self._client.gather(self._calls[number], asynchronous=True)
         fetch = asyncio.run_coroutine_threadsafe(bringing, self._client.loop.asyncio_loop)
-        self._fetches[number] = fetch
+        self._fetches.setdefault(number, []).append((monotonic(), fetch))
         fetch.add_done_callback(lambda _: self._ended.put(number))
 
 
