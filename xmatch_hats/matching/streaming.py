@@ -239,8 +239,10 @@ class DaskStream(Stream):
             elif fetches is None:
                 self._fetch(number)
                 return None
+            elif done := [fetch for _, fetch in fetches if fetch.done()]:
+                value = done[0].result()
             else:
-                value = next(fetch for _, fetch in fetches if fetch.done()).result()
+                return None
         except (CancelledError, ClosedClientError, OSError, RuntimeError) as cancelled:
             raise LostError(reason_of(cancelled)) from cancelled
         self._fetches.pop(number, None)
