@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.images.ldac import write_ldac
+from tests.matching.exposure import peak_bytes
 
 DENSITY_DEG2 = 18_100
 SIDE_DEG = 0.5
@@ -72,7 +72,7 @@ def main(copy: str, tiles: str, out: str, cache_bytes: str) -> None:
     target = CatalogTarget(copy, name="big", radius_arcsec=RADIUS)
     told = match_tables(paths, target, MatchJob(Path(out), cache_bytes=int(cache_bytes)))
     report = {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak_bytes(),
         "rows": sum(file.counts["in"] for file in told),
         "matched": [file.counts["matched"] for file in told],
         "outside": sum(file.counts["outside_coverage"] for file in told),
