@@ -35,9 +35,12 @@ def test_a_run_that_is_killed_again_and_again(tmp_path, workers, count, kills):
     chance = random.Random(20240229)
     ledger = Ledger(tmp_path / "ledger")
     command = [sys.executable, "-m", "tests.bulk.runs.killed_run", str(tmp_path), str(count), str(workers)]
-    for _ in range(kills):
-        before = len(calls(tmp_path))
+    log = tmp_path / "log"
+    for number in range(1, kills + 1):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        # Calls alone may be those of the one before, whose workers end a moment after it.
+        assert wait_until(lambda number=number: log.exists() and begun(log) == number, 60)
+        before = len(calls(tmp_path))
         assert wait_until(lambda before=before: len(calls(tmp_path)) > before, 60)
         time.sleep(chance.uniform(0.0, 0.3))
         process.send_signal(signal.SIGKILL)
@@ -47,7 +50,6 @@ def test_a_run_that_is_killed_again_and_again(tmp_path, workers, count, kills):
     time.sleep(0.5 if workers else 0.0)
     counted = {name: calls(tmp_path).count(name[1:]) for name in done}
     assert 0 < len(done) < count
-    log = tmp_path / "log"
     with Scheduler(workers=0) as threads:
         outcome = run_tasks(slow_squares(count, tmp_path), ledger, threads, watch=Watch(log))
     assert outcome.done == {f"n{number}": {"square": number**2} for number in range(count)}
@@ -55,9 +57,13 @@ def test_a_run_that_is_killed_again_and_again(tmp_path, workers, count, kills):
     assert {name: calls(tmp_path).count(name[1:]) for name in done} == counted
     written = {int(path.stem): int(path.read_text()) for path in (tmp_path / "out").iterdir()}
     assert written == {number: number**2 for number in range(count)}
-    events = [event["event"] for event in read_log(log)]
-    assert events.count("begin") == kills + 1
-    assert events.count("end") == 1
+    assert begun(log) == kills + 1
+    assert [event["event"] for event in read_log(log)].count("end") == 1
+
+
+def begun(log: Path) -> int:
+    """How many runs a log tells of."""
+    return [event["event"] for event in read_log(log)].count("begin")
 
 
 @contextmanager
