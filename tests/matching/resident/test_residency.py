@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.matching.skies import offset, partition_files
 from xmatch_hats.catalogs.copy import LocalCopy
 from xmatch_hats.catalogs.side_copy import build_side_copy, remove_side_copy
 from xmatch_hats.errors import UsageError
+from xmatch_hats.matching.batch import sort_positions
 from xmatch_hats.matching.crossmatcher import CatalogTarget, Crossmatcher
 from xmatch_hats.matching.following import FollowingMatcher
 from xmatch_hats.matching.resident import side, work
@@ -106,8 +108,7 @@ def test_a_rehearsal_of_side_copies_leaves_nothing_behind(copy, positions, answe
     monkeypatch.setattr(side, "answer", listening)
     with open_matcher(copy) as matcher:
         matcher.connect()
-        # About nothing, and about a row that is there.
-        assert {len(questions) for questions in asked} == ({0} if damaged else {0, 1})
+        assert {len(questions) for questions in asked} == (set() if damaged else {1})
         assert matcher.cache_counts() == CacheCounts()
         assert cache.bytes == 0
         assert_equal(matcher.match(*positions)["patch"], answer)
@@ -306,4 +307,21 @@ def test_workers_import_neither_lsdb_nor_hats():
         "sys.exit(', '.join(sorted({'lsdb', 'hats', 'pandas', 'dask', 'nested_pandas'} & set(sys.modules))) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_nothing_is_left_to_be_loaded_by_a_first_answer(copy, tmp_path):
+    """A worker of somebody's cluster has loaded nothing before; one of ours has."""
+    code = (
+        "import pickle, sys; from pathlib import Path; from xmatch_hats.matching.resident import work; work.prepare(); "
+        "questions = pickle.loads(Path(sys.argv[1]).read_bytes()); before = set(sys.modules); "
+        "assert len(work.answer(questions, 0).parts[0].rows); sys.exit(', '.join(set(sys.modules) - before) or 0)"
+    )
+    asked = tmp_path / "asked"
+    table = pq.read_table(copy.partition_file(copy.partitions[0]), partitioning=None)
+    found, _ = sort_positions(table["ra"].to_numpy(), table["dec"].to_numpy())
+    with open_matcher(copy) as matcher:
+        (resident,) = matcher._engine._sides
+    asked.write_bytes(pickle.dumps([resident.questions(found, 1)[0].question]))
+    result = subprocess.run([sys.executable, "-c", code, str(asked)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -20,7 +20,7 @@ from xmatch_hats.matching.pairs import rank_pairs
 from xmatch_hats.matching.partitions import PartitionIndex
 from xmatch_hats.matching.resident.cache import CacheCounts
 from xmatch_hats.matching.resident.partition import Source
-from xmatch_hats.matching.resident.work import CACHE, Answer, Part, Question, answer, cache_bound, this_process
+from xmatch_hats.matching.resident.work import CACHE, Answer, Part, Question, answer, cache_bound, prepare, this_process
 from xmatch_hats.matching.scheduling import Scheduler
 from xmatch_hats.matching.targets import Target
 from xmatch_hats.matching.ties import tie_keys
@@ -161,13 +161,13 @@ class ResidentEngine:
             scheduler.when_closed(leave)
 
     def warm(self) -> None:
-        """Have every worker import what it needs, and load the machine code: a question about nothing does that.
+        """Have every worker import what it needs, and load the machine code.
 
         And do once all that a batch does, which is slow the first time, with a few rows of side copies; nothing of them
         is kept or counted.
         """
         homes = self._scheduler.homes()
-        self._scheduler.ask([Call(answer, ([], self._cache_bytes), home) for home in range(homes)])
+        self._scheduler.ask([Call(prepare, (), home) for home in range(homes)])
         try:
             rows = np.array([row for side in self._sides for row in side.rehearsal(homes)]).reshape(-1, 2)
             positions, _ = sort_positions(rows[:, 0], rows[:, 1])

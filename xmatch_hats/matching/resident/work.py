@@ -100,6 +100,11 @@ def answer(questions: Sequence[Question], cache_bytes: int | None) -> Answer:
     return Answer(parts, counts, this_process())
 
 
+def prepare() -> None:
+    """Load what a first answer would have to: with its first array of numbers, Arrow loads pandas."""
+    pa.array(np.empty(0))
+
+
 def this_process() -> tuple[str, int]:
     """Host and number of this process."""
     return gethostname(), os.getpid()
