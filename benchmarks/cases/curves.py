@@ -33,11 +33,10 @@ def curves(bench: Bench) -> CaseResult:
         run.curve("batch size", [(n, copy, n, RADIUS_ARCSEC) for n in sizes])
         if bench.full:
             _of_catalogs(bench, run, copy)
-    if bench.full:
-        for workers in (1, 2):
-            with cluster(workers) as client:
-                run = _Runner(bench, client, bench.rounds(2, 1), result)
-                run.curve("workers", [(workers, copy, 10_000, RADIUS_ARCSEC)])
+    for workers in (1, 2) if bench.full else ():
+        with cluster(workers) as client:
+            run = _Runner(bench, client, bench.rounds(2, 1), result)
+            run.curve("workers", [(workers, copy, 10_000, RADIUS_ARCSEC)])
     _add(result, "table rows", _table_curve(bench, result))
     return result
 

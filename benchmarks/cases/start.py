@@ -68,9 +68,7 @@ def start(bench: Bench) -> CaseResult:
     return result
 
 
-def _in_a_process(
-    folder: Path, copy: LocalCopy, batches: list[tuple[np.ndarray, np.ndarray]], *more: str
-) -> tuple[dict, list]:
+def _in_a_process(folder: Path, copy: LocalCopy, batches: list[Batch], *more: str) -> tuple[dict, list]:
     """Have a new process match some batches; what it took, and its answers."""
     asked, told = folder / "asked.npz", folder / "told.npz"
     np.savez(asked, *(part for batch in batches for part in batch))

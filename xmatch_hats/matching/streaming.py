@@ -198,6 +198,7 @@ class DaskStream(Stream):
         for future in self._calls.values():
             future.release()
         self._calls.clear()
+        self._fetches.clear()
 
     def _first(self) -> int:
         """Number of a call that has ended, for as long as somebody works."""
