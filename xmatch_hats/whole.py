@@ -19,6 +19,11 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """No task can write where one of these has struck."""
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, which is there; links are followed."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 @contextmanager
 def written_whole(path: Path, scratch: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name when it is whole and on the disk, or never.

@@ -22,6 +22,7 @@ from xmatch_hats.cli.destination import (
 )
 from xmatch_hats.cli.options import NumericArgs
 from xmatch_hats.cli.progress import StageProgress
+from xmatch_hats.display import told_bytes
 from xmatch_hats.errors import UsageError, XmatchError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def list_(as_json: JsonOption = False) -> None:
                 "*" if row["current"] else "",
                 _number(row["rows"]),
                 _number(row["columns"]),
-                _size(row["bytes"]),
+                "" if row["bytes"] is None else told_bytes(row["bytes"]),
                 _coverage_text(row["coverage"]),
                 row["error"] or ("" if row["version"] else row["path"]),
             )
@@ -229,7 +230,7 @@ def side_copy_(
         made = {"folder": str(side.folder), "bytes": side.bytes, "columns": side.columns}
         show_json({"path": str(opened.path), "side_copy": made})
         return
-    typer.echo(f"{side.folder}: {_size(side.bytes)}, {len(side.columns)} columns of {opened.total_rows:,} rows")
+    typer.echo(f"{side.folder}: {told_bytes(side.bytes)}, {len(side.columns)} columns of {opened.total_rows:,} rows")
 
 
 def _columns(text: str | None) -> list[str] | Any:
@@ -292,7 +293,7 @@ def _show_info(described: dict[str, Any]) -> None:
         "margin": f"{margin:g} arcsec" if margin else "none: nothing can be searched across borders",
         "coverage": _coverage_text(described["coverage"]),
         "positions": f"{described['ra_column']}, {described['dec_column']}; ties by {described['id_column'] or 'none'}",
-        "size": _size(described["bytes"]),
+        "size": told_bytes(described["bytes"]),
         "side copy": _side_copy_text(described["side_copy"]),
         "created": described["created"] or "not by this program",
         "software": ", ".join(f"{name} {number}" for name, number in (described["software"] or {}).items()),
@@ -310,7 +311,7 @@ def _show_info(described: dict[str, Any]) -> None:
 def _side_copy_text(side: dict[str, Any] | None) -> str:
     if side is None:
         return "none"
-    return side["error"] or f"{_size(side['bytes'])} of the size: {', '.join(side['columns'])}"
+    return side["error"] or f"{told_bytes(side['bytes'])} of the size: {', '.join(side['columns'])}"
 
 
 def _sources_text(sources: list[dict[str, Any]] | None) -> str:
@@ -353,16 +354,6 @@ def _coverage_text(coverage: dict[str, Any] | None) -> str:
 
 def _number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
-
-
-def _size(count: float | None) -> str:
-    if count is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from xmatch_hats.catalogs.layout import refuse_inside_catalog
 from xmatch_hats.errors import UsageError
+from xmatch_hats.whole import is_same_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +77,7 @@ def check_output(path: Path, overwrite: bool, source: Path | None = None) -> Non
 
     if path.is_dir():
         raise UsageError("the output is a folder", place=path, hint="give the name of a file")
-    if source is not None and source.exists() and path.exists() and path.samefile(source):
+    if source is not None and is_same_file(path, source):
         raise UsageError("the output would replace its input", place=path, hint="choose another --out")
     if path.exists() and not overwrite:
         raise UsageError("the output exists", place=path, hint="choose another name, or give --overwrite")

@@ -18,7 +18,7 @@ from xmatch_hats.matching.status import MatchStatus
 from xmatch_hats.tables.coordinates import find_coordinates
 from xmatch_hats.tables.fits import POSITION_KEYS
 from xmatch_hats.tables.fits_stored import StoredTable, open_stored
-from xmatch_hats.whole import unwritable, written_whole
+from xmatch_hats.whole import is_same_file, unwritable, written_whole
 
 __all__ = ["MatchJob", "MatchedFile", "TableOutcome", "match_tables"]
 
@@ -137,7 +137,7 @@ def _file_names(paths: Sequence[Path], job: MatchJob) -> list[str]:
     numbers = job.naming.numbers(paths, "match them apart, or tell where the number is: --number")
     names = [f"{job.naming.prefix}{number}.fits" for number in numbers]
     for path, name in zip(paths, names, strict=True):
-        if path.exists() and (job.out / name).exists() and path.samefile(job.out / name):
+        if is_same_file(path, job.out / name):
             raise UsageError("its file would replace it", place=path, hint="choose another --out or --prefix")
     return names
 
