@@ -84,6 +84,12 @@ def test_threads_of_this_process():
         run_one(scheduler, add, 1, 2)
 
 
+def _pool_of_arrow() -> str:
+    import pyarrow as pa
+
+    return pa.default_memory_pool().backend_name
+
+
 class TestOwnCluster:
     """One cluster of two workers for all of these, as a step has one for all of its batches."""
 
@@ -126,6 +132,9 @@ class TestOwnCluster:
         assert {limit for limit, _ in own._connection.client.run(worker_memory).values()} == {MEMORY}
         # None of them would wait for memory that nobody gives back.
         assert set(own._connection.client.run(worker_pause).values()) == {False}
+
+    def test_workers_take_memory_that_needs_no_clearing(self, own):
+        assert set(own._connection.client.run(_pool_of_arrow).values()) == {"jemalloc"}
 
     def test_errors_of_tasks_come_as_they_are(self, own):
         error = PartitionReadError("cannot be read", place="a/file", hint="verify it", value=3)
