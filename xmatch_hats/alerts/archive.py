@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from typing import IO, Any
+from typing import IO, Any, Self
+
+from typing_extensions import override
 
 from xmatch_hats.errors import PacketError
 
@@ -13,6 +15,58 @@ TAR_FAULTS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, Recur
 _SKIP_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 20
 """What may be read to come to the next member: its header, with extensions that hold its name, times and the like."""
+
+
+class QuickHeader(tarfile.TarInfo):
+    """A member's header, read several times faster than by the library where it is a plain one.
+
+    What nobody here asks for, owners and modes, is left out of plain ones.
+    """
+
+    @classmethod
+    @override
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header of 512 bytes; the library does, and raises, what is not plain."""
+        if len(buf) == tarfile.BLOCKSIZE and buf[156:157] in _PLAIN_TYPES and buf[257:262] == b"ustar":
+            try:
+                told, size, modified = [int(buf[start:stop].rstrip(b" \0"), 8) for start, stop in _NUMBERS]
+                name, prefix = [buf[start:stop].partition(b"\0")[0].decode("ascii") for start, stop in _NAMES]
+            except ValueError:
+                told = -1
+            # The sum is of all bytes, with its own taken for spaces; some systems add up signed ones.
+            if told == sum(buf) - sum(buf[148:156]) + 8 * ord(" ") and size >= 0:
+                header = cls(f"{prefix}/{name}" if prefix else name)
+                header.type, header.size, header.mtime, header.chksum = bytes(buf[156:157]), size, modified, told
+                return header
+        return super().frombuf(buf, encoding, errors)
+
+
+_PLAIN_TYPES = (tarfile.REGTYPE, tarfile.XHDTYPE)
+_NUMBERS, _NAMES = ((148, 156), (124, 136), (136, 148)), ((0, 100), (345, 500))
+
+
+def member_header(name: str, size: int, modified: int) -> bytes:
+    """Write the header of a regular file, the library's bytes several times faster where a plain one will do.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+        Bytes.
+    modified : int
+        Seconds since 1970.
+    """
+    if not name.isascii() or len(name) > tarfile.LENGTH_NAME or not 0 <= size < _END or not 0 <= modified < _END:
+        member = tarfile.TarInfo(name)
+        member.size, member.mtime = size, modified
+        return member.tobuf()
+    start = b"%b%b%011o\0%011o\0" % (name.encode().ljust(100, b"\0"), _BLANK[100:124], size, modified)
+    return b"%b%06o\0 %b" % (start, sum(start) + 8 * ord(" ") + sum(_BLANK[156:]), _BLANK[156:])
+
+
+_BLANK = tarfile.TarInfo().tobuf()
+_END = 8**11
+"""Plain numbers are less than this."""
 
 
 class ForwardStream:
@@ -74,6 +128,11 @@ class ForwardStream:
         while piece := self._take(_SKIP_BYTES):
             if piece.strip(b"\0"):
                 raise tarfile.ReadError("holds more behind its end mark")
+
+
+def open_forward(stream: ForwardStream) -> Any:
+    """Open an archive for `next_member`; it may raise `TAR_FAULTS`."""
+    return tarfile.open(fileobj=stream, mode="r:", tarinfo=QuickHeader)  # type: ignore[call-overload]
 
 
 def next_member(tar: Any, stream: ForwardStream) -> tarfile.TarInfo | None:

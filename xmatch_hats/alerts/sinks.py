@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
+from xmatch_hats.alerts.archive import member_header
 from xmatch_hats.alerts.names import NameBook
 from xmatch_hats.alerts.sources import ARCHIVE_SUFFIXES, OTHER_SUFFIXES
 from xmatch_hats.alerts.splice import Chunks
@@ -23,7 +24,9 @@ finds that too. Measured on real ZTF packets: within 2 % of the size of level 6,
 
 _MAX_CHUNKS = 1024
 """What systems take in one call."""
-_FLUSH_BYTES = 32 << 20
+_MEMBER_CHUNKS = 24
+"""More than nearly all packets come in."""
+_WRITE_BYTES, _FLUSH_BYTES = 1 << 20, 32 << 20
 
 
 class Sink(Protocol):
@@ -122,6 +125,8 @@ class TarSink:
         with _writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = self._stage.open("xb")
+        self._waiting: Chunks = []
+        self._waiting_bytes = 0
         self._written = self._flushed = 0
         self._gzip = None
         if not out.name.lower().endswith(".tar"):
@@ -130,16 +135,24 @@ class TarSink:
     def write(self, name: str, chunks: Chunks, modified: int) -> str:
         """Append a packet."""
         # Not through the library's archive object, which keeps a kilobyte of every member it has written.
-        member = tarfile.TarInfo(self._names.claim(name))
-        member.size, member.mtime = sum(map(len, chunks)), modified
-        self._append([member.tobuf(), *chunks, bytes(-member.size % tarfile.BLOCKSIZE)])
-        return member.name
+        name, size = self._names.claim(name), sum(map(len, chunks))
+        self._append([member_header(name, size, modified), *chunks, bytes(-size % tarfile.BLOCKSIZE)])
+        return name
 
     def _append(self, chunks: Chunks) -> None:
-        with _writing(self._out):
-            if self._gzip is not None:
+        if self._gzip is not None:
+            with _writing(self._out):
                 self._gzip.writelines(chunks)
-                return
+            return
+        # Many packets in one call: after each call a thread waits for Python's lock, longer than the call takes.
+        self._waiting += chunks
+        self._waiting_bytes += sum(map(len, chunks))
+        if self._waiting_bytes >= _WRITE_BYTES or len(self._waiting) >= _MAX_CHUNKS - _MEMBER_CHUNKS:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        chunks, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        with _writing(self._out):
             self._written += _write_all(self._file.fileno(), chunks)
             if self._written - self._flushed >= _FLUSH_BYTES and hasattr(os, "posix_fadvise"):
                 # Has the system write to disk what is there, which it leaves until the end otherwise.
@@ -152,6 +165,7 @@ class TarSink:
         if self._file.closed:
             return
         self._append([bytes(2 * tarfile.BLOCKSIZE)])
+        self._write_waiting()
         with _writing(self._out):
             if self._gzip is not None:
                 self._gzip.close()

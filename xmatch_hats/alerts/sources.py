@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, member_bytes, next_member, require_size
+from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, member_bytes, next_member, open_forward, require_size
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.names import is_hidden, safe_name
 from xmatch_hats.errors import PacketError, UsageError, XmatchError
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 OTHER_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tbz", ".tbz2", ".txz", ".7z")
-_SKIP_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 _LATEST = (1 << 33) - 1
 """The latest moment that a tar header can tell without an extension, in seconds since 1970."""
 
@@ -101,22 +101,22 @@ class PacketSources:
                     yield from self._entry(here + file, name, f"{_without_suffix(name)}/", state)
 
     def _entry(self, path: str, name: str, prefix: str, state: os.stat_result | None) -> Iterator[RawPacket]:
-        modified = 0 if state is None else _moment(state.st_mtime)
+        modified, size = (0, 0) if state is None else (_moment(state.st_mtime), state.st_size)
         if _is_archive(path):
             yield from self._archive(path, name, prefix, modified)
         elif path.lower().endswith(OTHER_SUFFIXES):
             reason = f"is compressed or an archive of a kind that is not read; {', '.join(ARCHIVE_SUFFIXES)} are"
             yield RawPacket(name, path, modified, _raiser(reason))
         else:
-            yield RawPacket(name, path, modified, lambda: self._read(path))
+            yield RawPacket(name, path, modified, lambda: self._read(path, size))
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, size: int) -> bytes:
+        """Read a file that had so many bytes a moment ago."""
+        require_size(size, self._max_bytes)
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                size = os.fstat(file).st_size
-                require_size(size, self._max_bytes)
-                return _read_all(file, size)
+                return _read_all(file, size, self._max_bytes)
             finally:
                 os.close(file)
         except OSError as error:
@@ -127,7 +127,7 @@ class PacketSources:
         try:
             with _open_stream(path) as file:
                 stream = ForwardStream(file)
-                with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+                with open_forward(stream) as tar:
                     while (member := next_member(tar, stream)) is not None:
                         members += 1
                         if member.isreg() and not is_hidden(member.name):
@@ -191,7 +191,7 @@ def is_small(paths: Iterable[Path], max_bytes: int) -> bool:
 def _open_stream(path: str) -> IO[bytes]:
     with open(path, "rb") as file:
         magic = file.read(2)
-    return gzip.open(path) if magic == b"\x1f\x8b" else open(path, "rb")  # type: ignore[return-value]
+    return gzip.open(path) if magic == b"\x1f\x8b" else open(path, "rb", _PIECE_BYTES)  # type: ignore[return-value]
 
 
 def _unreadable(error: OSError) -> None:
@@ -224,14 +224,15 @@ def _state(path: str) -> os.stat_result | None:
         return None
 
 
-def _read_all(file: int, size: int) -> bytes:
-    """Read a file that had so many bytes a moment ago, in one piece where it still has."""
+def _read_all(file: int, size: int, max_bytes: int) -> bytes:
+    """Read a file in one piece where it has as many bytes as expected."""
     data = os.read(file, size + 1)
     if len(data) == size:
         return data
     pieces = [data]
-    while piece := os.read(file, _SKIP_BYTES):
+    while piece := os.read(file, _PIECE_BYTES):
         pieces.append(piece)
+        require_size(sum(map(len, pieces)), max_bytes)
     return b"".join(pieces)
 
 

@@ -6,12 +6,11 @@ noted on the way, with points of the compressed file, so that another run goes t
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Collection, Iterator
 from io import BytesIO
 from typing import Any
 
-from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, next_member
+from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, next_member, open_forward
 from xmatch_hats.alerts.limits import FILE_LIMITS
 from xmatch_hats.alerts.names import is_hidden
 from xmatch_hats.alerts.sources import RawPacket, tar_packet
@@ -154,7 +153,7 @@ class _Cutter:
         """Read one member: whether none follows, what is damaged, and whether it is too large to be kept."""
         try:
             if self._tar is None:
-                self._tar = tarfile.open(fileobj=self._stream, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
+                self._tar = open_forward(self._stream)
             member = next_member(self._tar, self._stream)
             if member is None:
                 self._stream.require_end()
@@ -204,7 +203,7 @@ def slice_packets(data: bytes, members: int, archive: str) -> Iterator[tuple[int
         It can be read until the next one is asked for. None for what is hidden or no file; folders are not given.
     """
     stream = ForwardStream(BytesIO(data))
-    with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+    with open_forward(stream) as tar:
         for number in range(members):
             member = next_member(tar, stream)
             if member is None:

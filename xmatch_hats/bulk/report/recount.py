@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import tarfile
 from contextlib import closing
-from typing import IO, Any, cast
+from typing import IO, cast
 
-from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, next_member
+from xmatch_hats.alerts.archive import TAR_FAULTS, ForwardStream, next_member, open_forward
 from xmatch_hats.alerts.names import is_hidden
 from xmatch_hats.bulk.alerts.archives import Archive
 
@@ -36,7 +35,7 @@ def count_members(archive: Archive) -> tuple[int, int]:
         plain = source if archive.place.endswith(".tar") else gzip.GzipFile(fileobj=source)
         stream = ForwardStream(cast(IO[bytes], plain))
         try:
-            tar: Any = tarfile.open(fileobj=stream, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
+            tar = open_forward(stream)
             while (member := next_member(tar, stream)) is not None:
                 members += 1
                 packets += member.isreg() and not is_hidden(member.name)
