@@ -36,6 +36,10 @@ class Asked:
     rows: NDArray[np.int64]
 
 
+_REHEARSED_PARTITIONS, _REHEARSED_ROWS = 10, 50
+"""An exposure's, for two workers."""
+
+
 class ResidentSide:
     """One catalogue, matched by workers that keep its partitions.
 
@@ -96,16 +100,17 @@ class ResidentSide:
         )
         return Asked(question, rows)
 
-    def rehearsal(self, homes: int) -> Iterator[tuple[float, float]]:
-        """Positions of some rows, degrees: a row for each of some workers, where one is cheaply had."""
+    def rehearsal(self, homes: int) -> Iterator[NDArray[np.float64]]:
+        """Positions of rows of some partitions of each worker, degrees, shape (2, n), where they are cheaply had."""
         if self._side is None:
             return
         sizes = [self._side.sizes[pixel] for pixel in self._partitions.pixels]
         for home in range(homes):
             mine = [(size, number) for number, (rows, size) in enumerate(sizes) if rows and number % homes == home]
-            if mine:
-                rows = self._side.read(self._partitions.pixels[min(mine)[1]])
-                yield rows[self.source.ra_column][0].as_py(), rows[self.source.dec_column][0].as_py()
+            for _, number in sorted(mine)[:_REHEARSED_PARTITIONS]:
+                rows = self._side.read(self._partitions.pixels[number])
+                some = rows.slice(0, _REHEARSED_ROWS)
+                yield np.array([some[self.source.ra_column], some[self.source.dec_column]])
 
     def collect(self, positions: Positions, parts: Sequence[tuple[NDArray[np.int64], Part]]) -> Found:
         """Put the answers to all questions together, by input row and rank.
@@ -169,8 +174,8 @@ class ResidentEngine:
         homes = self._scheduler.homes()
         self._scheduler.ask([Call(prepare, (), home) for home in range(homes)])
         try:
-            rows = np.array([row for side in self._sides for row in side.rehearsal(homes)]).reshape(-1, 2)
-            positions, _ = sort_positions(rows[:, 0], rows[:, 1])
+            rows = [np.empty((2, 0)), *(some for side in self._sides for some in side.rehearsal(homes))]
+            positions, _ = sort_positions(*np.concatenate(rows, axis=1))
             asked, answers = self._ask(positions, homes, 0)
             self._collect(positions, asked, answers)
         except PartitionReadError as error:
