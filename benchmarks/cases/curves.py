@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import skies
 from benchmarks.case import RADIUS_ARCSEC, Bench, CaseResult, cluster, xmatch_columns
 from benchmarks.cases import tables
+from benchmarks.cases.batch import profile_inside
 from benchmarks.peers import ours
 from benchmarks.peers.lsdb_plain import PlainLsdb, batch_answer
 from benchmarks.timing import Turns, Way, in_turn
@@ -38,6 +39,9 @@ def curves(bench: Bench) -> CaseResult:
             run = _Runner(bench, client, bench.rounds(2, 1), result)
             run.curve("workers", [(workers, copy, 10_000, RADIUS_ARCSEC)])
     _add(result, "table rows", _table_curve(bench, result))
+    largest = skies.AlertMaker(bench.size, sizes[-1])
+    result.profile = f"Three batches of {sizes[-1]:,}, in one thread, workers' part included:\n"
+    result.profile += profile_inside(copy, xmatch_columns(), [largest(number) for number in range(3)])
     return result
 
 

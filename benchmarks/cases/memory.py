@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import psutil
 
 from benchmarks import skies
 from benchmarks.case import RADIUS_ARCSEC, Bench, CaseResult, cluster, xmatch_columns
@@ -23,11 +26,13 @@ def memory(bench: Bench) -> CaseResult:
         client.run(_import_lsdb)
         plain = max(resident_mib([pid]) for pid in client.run(os.getpid).values())
     seen: dict[str, float] = {}
+    held = []
     with cluster() as client, TemporaryDirectory(prefix="memory-", dir=skies.cache()) as name:
         pids = list(client.run(os.getpid).values())
         for what, run in (("exposures", _exposures), ("large batches", _large), ("bulk", _bulk)):
             seen[what] = _peak(pids, lambda r=run: r(bench, client, bound, Path(name)))
             print(f"  {what}: {seen[what]:,.0f} MiB in the larger worker", flush=True)
+            held.append(f"After {what}:\n{_held(pids)}")
         if list(client.run(os.getpid).values()) != pids:
             seen["lost"] = float("inf")
     over = max(seen.values()) - plain - bound / MIB
@@ -39,7 +44,18 @@ def memory(bench: Bench) -> CaseResult:
             "worker: " + ", ".join(f"{what} {value:,.0f} MiB" for what, value in seen.items()) + ". Resident memory, "
             "mapped pages of files included, sampled fifty times a second."
         ],
+        profile="\n\n".join(held),
     )
+
+
+def _held(pids: list[int], lines: int = 10) -> str:
+    """What the worker that has most holds, by file; partitions of one side copy are added up."""
+    largest = max(pids, key=lambda pid: resident_mib([pid]))
+    sizes: Counter[str] = Counter()
+    for there in psutil.Process(largest).memory_maps(grouped=True):
+        is_partition = there.path.endswith(".arrow")
+        sizes["partitions of side copies" if is_partition else Path(there.path).name] += there.rss
+    return "\n".join(f"{size / MIB:8,.0f} MiB  {name}" for name, size in sizes.most_common(lines))
 
 
 def _peak(pids: list[int], run: Any) -> float:
