@@ -24,19 +24,19 @@ def warm(bench: Bench) -> CaseResult:
 
 def large(bench: Bench) -> CaseResult:
     """Time 10,000 alerts over one exposure."""
-    return _beside_lsdb(bench, 10_000, "10,000 alerts over 47 square degrees, warm", bench.rounds(9, 2), repeats=3)
+    return _beside_lsdb(bench, 10_000, "10,000 alerts over 47 square degrees, warm", bench.rounds(5, 2), repeats=3)
 
 
 def one(bench: Bench) -> CaseResult:
     """Time one alert."""
-    return _beside_lsdb(bench, 1, "one alert, warm", bench.rounds(15, 2), repeats=10)
+    return _beside_lsdb(bench, 1, "one alert, warm", bench.rounds(9, 2), repeats=10)
 
 
 def plane(bench: Bench) -> CaseResult:
     """Time 1,000 alerts in the plane of the Galaxy, at ten times the density."""
     box = skies.plane_box(bench.size)
     title = f"1,000 alerts over {box.area_deg2:.1f} square degrees at the plane's density, warm"
-    return _beside_lsdb(bench, 1000, title, bench.rounds(7, 2), repeats=5, box=box)
+    return _beside_lsdb(bench, 1000, title, bench.rounds(5, 2), repeats=5, box=box)
 
 
 def _beside_lsdb(

@@ -27,7 +27,7 @@ def tables(bench: Bench) -> CaseResult:
     rows = (1_000_000, 4_000_000) if bench.full else (100_000, 400_000)
     left, right = make_tables(*rows)
     with TemporaryDirectory(prefix="xmatch-hats-tables-", dir=skies.cache()) as name:
-        turns = time_tables((left, right), Path(name), rounds=bench.rounds(5, 3), all_peers=bench.full)
+        turns = time_tables((left, right), Path(name), rounds=bench.rounds(3, 2), all_peers=bench.full)
         result = CaseResult.of(f"{rows[0]:,} x {rows[1]:,} rows, table to table", turns)
         result.profile = profiled(lambda: match_ours(left, right, Path(name) / "profiled.parquet"))
     for peer, key in ((STILTS, "ratio_stilts"), (ASTROPY, "ratio_astropy"), (ACID, "ratio_acid")):
