@@ -8,6 +8,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import numba
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 logger = logging.getLogger(__name__)
 
@@ -39,3 +41,27 @@ def compiled(signature: Any, *, nogil: bool = True) -> Callable[[Callable[..., A
 def part(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a part of a compiled function, which is compiled with it."""
     return numba.njit(nogil=True)(function)
+
+
+def borrowed(array: Any) -> Any:
+    """Give an argument of a compiled function on to its parts as an array whose references are not counted.
+
+    Machine code counts references again and again in a loop over elements, each time in an operation that takes longer
+    than the rest. The caller has the array all the while; one that is made within must not be borrowed.
+    """
+    return array
+
+
+@overload(borrowed)  # type: ignore[untyped-decorator]
+def _compile_borrowed(array: Any) -> Any:  # noqa: ARG001, numba goes by its name
+    return lambda array: _uncounted(array)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _uncounted(_context: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        copied = context.make_array(array)(context, builder, value=arguments[0])
+        copied.meminfo = cgutils.get_null_value(copied.meminfo.type)
+        return copied._getvalue()
+
+    return array(array), generate

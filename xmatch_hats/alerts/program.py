@@ -17,6 +17,7 @@ _LEAVES = {
     "bytes": walk.BYTES,
     "string": walk.STRING,
 }
+_STRUCTURES = frozenset({"record", "union", "array", "map"})
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,22 @@ class _Compiler:
             else:
                 self._calls.append((self.emit(walk.CALL), node))
         elif node.kind == "union":
-            self._union(node, path, inside=inside)
+            if not self._optional(node, marks=inside and path in self._paths):
+                self._union(node, path, inside=inside)
         elif node.kind in ("array", "map"):
             self._loop(node)
-        elif node.kind == "enum":
-            self.emit(walk.ENUM, len(node.symbols))
-        elif node.kind in _LEAVES:
-            self.emit(_LEAVES[node.kind])
         else:
-            # Also of no bytes: whatever a decoder makes a value of costs a step, which bounds how many there can be.
-            self.emit(walk.SKIP, node.min_bytes)
+            self.emit(*_leaf(node))
+
+    def _optional(self, node: Node, *, marks: bool) -> bool:
+        """Compile a union of null and a leaf that is not marked; whether it is one."""
+        kinds = [branch.kind for branch in node.items]
+        if marks or len(kinds) != 2 or kinds.count("null") != 1 or not _STRUCTURES.isdisjoint(kinds):
+            return False
+        null = kinds.index("null")
+        self.emit(walk.OPTIONAL, null)
+        self.emit(*_leaf(node.items[1 - null]))
+        return True
 
     def _union(self, node: Node, path: str, *, inside: bool) -> None:
         table = self.emit(walk.UNION) + 1
@@ -149,3 +156,11 @@ class _Compiler:
         leave = self.emit(walk.LEAVE)
         self.code += [item.min_bytes + (node.kind == "map"), body]
         self.code[leave] = len(self.code)
+
+
+def _leaf(node: Node) -> tuple[int, int]:
+    """Operation and argument for a value without structure."""
+    if node.kind == "enum":
+        return walk.ENUM, len(node.symbols)
+    # Also of no bytes: whatever a decoder makes a value of costs a step, which bounds how many there can be.
+    return (_LEAVES[node.kind], 0) if node.kind in _LEAVES else (walk.SKIP, node.min_bytes)

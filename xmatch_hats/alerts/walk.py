@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from xmatch_hats.machine_code import compiled, part
+from xmatch_hats.machine_code import borrowed, compiled, part
 
 # Leaves: one value without structure.
 SKIP: Final = 0  # argument: number of bytes
@@ -35,6 +35,7 @@ CALL: Final = 11
 NEXT: Final = 12  # of a table: least bytes of an element, address of the body
 LEAVE: Final = 13  # of what follows a loop; 0 goes back to where a routine was called
 END: Final = 14
+OPTIONAL: Final = 15  # argument: which of two branches is null; the next instruction, a leaf, is the other
 
 TRUNCATED: Final = -1
 BAD_NUMBER: Final = -2
@@ -192,6 +193,57 @@ def _branch(code: NDArray[np.int64], table: int, data: NDArray[np.uint8], positi
     return code[table + 1 + branch], position
 
 
+@_inlined
+def _option(
+    code: NDArray[np.int64], pc: int, null: int, data: NDArray[np.uint8], position: int, end: int
+) -> tuple[int, int, int]:
+    """Read which branch an optional leaf chose: its instruction, or a jump over it, and the position, or a fault."""
+    branch, position = _long(data, position, end)
+    if position >= 0 and (branch < 0 or branch > 1):
+        position = BAD_BRANCH
+    if position < 0 or branch == null:
+        return JUMP, pc + 2, position
+    return code[pc], code[pc + 1], position
+
+
+@part
+def _run(
+    code: NDArray[np.int64], data: NDArray[np.uint8], start: int, end: int, marks: NDArray[np.int64], steps: int
+) -> int:
+    marks[:] = -1
+    frames = np.empty((STACK_DEPTH, 2), dtype=np.int64)
+    depth = pc = 0
+    position = start
+    while steps > 0 and position >= 0:
+        steps -= 1
+        operation, argument = code[pc], code[pc + 1]
+        pc += 2
+        if operation == OPTIONAL:
+            operation, argument, position = _option(code, pc, argument, data, position, end)
+            pc += 2
+        if operation <= ENUM:
+            position = _leaf(operation, argument, data, position, end)
+        elif operation == UNION:
+            pc, position = _branch(code, argument, data, position, end)
+        elif operation == MARK:
+            marks[argument] = position
+        elif operation == NEXT:
+            goes_on, position = _next_element(data, position, end, code[argument], frames[depth - 1])
+            pc = code[argument + 1] if goes_on else pc
+        elif operation == JUMP:
+            pc = argument
+        elif operation in (LOOP, CALL):
+            frames[depth, 0], frames[depth, 1] = (pc if operation == CALL else 0), -1
+            depth += 1
+            pc = argument
+        elif operation == LEAVE:
+            depth -= 1
+            pc = argument if argument else frames[depth, 0]
+        else:
+            return position
+    return position if position < 0 else TOO_LONG
+
+
 @compiled(types.int64(_integers, _bytes, types.int64, types.int64, _integers, types.int64), nogil=False)
 def walk(
     code: NDArray[np.int64],
@@ -221,34 +273,4 @@ def walk(
     int
         Position after the record, or a key of `FAULTS`.
     """
-    marks[:] = -1
-    frames = np.empty((STACK_DEPTH, 2), dtype=np.int64)
-    depth = pc = 0
-    position = start
-    while steps > 0:
-        steps -= 1
-        operation, argument = code[pc], code[pc + 1]
-        pc += 2
-        if operation <= ENUM:
-            position = _leaf(operation, argument, data, position, end)
-        elif operation == UNION:
-            pc, position = _branch(code, argument, data, position, end)
-        elif operation == MARK:
-            marks[argument] = position
-        elif operation == NEXT:
-            goes_on, position = _next_element(data, position, end, code[argument], frames[depth - 1])
-            pc = code[argument + 1] if goes_on else pc
-        elif operation == JUMP:
-            pc = argument
-        elif operation in (LOOP, CALL):
-            frames[depth, 0], frames[depth, 1] = (pc if operation == CALL else 0), -1
-            depth += 1
-            pc = argument
-        elif operation == LEAVE:
-            depth -= 1
-            pc = argument if argument else frames[depth, 0]
-        else:
-            return position
-        if position < 0:
-            return position
-    return TOO_LONG
+    return _run(borrowed(code), borrowed(data), start, end, borrowed(marks), steps)
