@@ -54,7 +54,10 @@ def borrowed(array: Any) -> Any:
 
 @overload(borrowed)  # type: ignore[untyped-decorator]
 def _compile_borrowed(array: Any) -> Any:  # noqa: ARG001, numba goes by its name
-    return lambda array: _uncounted(array)
+    def compiled_borrowed(array: Any) -> Any:
+        return _uncounted(array)
+
+    return compiled_borrowed
 
 
 @intrinsic  # type: ignore[untyped-decorator]
