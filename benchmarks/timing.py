@@ -84,6 +84,7 @@ def in_turn(
     warm_ups: int = 2,
     radius_arcsec: float = 1.0,
     watched: bool = True,
+    back: bool = False,
     say: Callable[[str], None] = print,
 ) -> Turns:
     """Run all ways in turn.
@@ -100,14 +101,17 @@ def in_turn(
         Pairs at this very separation are not compared.
     watched : bool, optional
         Whether to run each way once more and watch memory.
+    back : bool, optional
+        Whether to run there and back (A B B A ...), where one of the ways slows the one that comes next.
     """
     turns = Turns({way.name: Timing(way.name) for way in ways}, [])
     most = max(way.repeats for way in ways)
     for number in range(-warm_ups, rounds):
         inputs = [make_input((number + warm_ups) * most + repeat) for repeat in range(most)]
-        answers = [(way, _run(turns.timings[way.name], way, inputs, is_timed=number >= 0)) for way in ways]
+        order = ways[::-1] if back and (number + warm_ups) % 2 else ways
+        answers = {way.name: _run(turns.timings[way.name], way, inputs, is_timed=number >= 0) for way in order}
         if number >= 0:
-            _compare(turns, answers, inputs, radius_arcsec)
+            _compare(turns, [(way, answers[way.name]) for way in ways], inputs, radius_arcsec)
         say(f"  round {number}: " + ", ".join(_last(turns.timings[way.name]) for way in ways))
     for way in ways if watched else ():
         with Watch() as watch:

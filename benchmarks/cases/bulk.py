@@ -64,7 +64,7 @@ def bulk(bench: Bench) -> CaseResult:
                     tolerance_arcsec=acid_match.TOLERANCE_ARCSEC,
                 )
             )
-        turns = in_turn(ways, lambda number: number, rounds=bench.rounds(3, 2), warm_ups=1)
+        turns = in_turn(ways, lambda number: number, rounds=bench.rounds(3, 2), warm_ups=1, back=True)
         result = CaseResult.of(f"{left.total_rows:,} x {right.total_rows:,} rows, nearest, 7 columns", turns)
         sizes = {name: _bytes(work / name) for name in ("ours", "lsdb")}
         margin = _bytes(work / "ours", of_margin=True)

@@ -89,16 +89,17 @@ def time_tables(
             ways.append(
                 Way(LSDB, lambda _: _out(lsdb_plain.match_tables, left, right, folder / "lsdb.parquet"), _answer)
             )
-        return in_turn(ways, lambda number: number, rounds=rounds, warm_ups=1, watched=not for_curve)
+        return in_turn(ways, lambda number: number, rounds=rounds, warm_ups=1, watched=not for_curve, back=True)
 
 
 def match_ours(left: Path, right: Path, out: Path) -> Path:
     """Read, match and write with this package."""
     import xmatch_hats
+    from xmatch_hats.tables.write import write_table
 
     here, there = (pq.read_table(path) for path in (left, right))
     joined = xmatch_hats.crossmatch(here, there, RADIUS_ARCSEC, how="inner")
-    pq.write_table(joined, out)
+    write_table(joined, out, overwrite=True)
     return out
 
 

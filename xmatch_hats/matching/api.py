@@ -186,8 +186,8 @@ def _match_unregistered(
 ) -> tuple[str, MatchResult]:
     """Match with a right side that nobody has recorded a coverage of."""
     columns, name = asked
-    positions, faults = sort_positions(form.ra, form.dec)
     if is_lsdb(right):
+        positions, faults = sort_positions(form.ra, form.dec)
         side = _side_of_lsdb(right, columns, rule)
         try:
             parts = [match_sides([(side, rule)], chunk, scheduler)[0] for chunk in positions.chunks(CHUNK_ROWS)]
@@ -198,7 +198,9 @@ def _match_unregistered(
     else:
         there, table = form_of(right), to_arrow(right)
         wanted = list(table.column_names) if columns is None else _known(columns, table.column_names)
-        found = PlainSide(table, there.ra, there.dec, wanted).match(positions, rule)
+        plain = PlainSide(table, there.ra, there.dec, wanted)
+        positions, faults = sort_positions(form.ra, form.dec)
+        found = plain.match(positions, rule)
     return name or PLAIN_NAME, finish(found, positions, faults, n_neighbors=rule.n_neighbors)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ PART_ROWS = 500_000
 
 
 class PlainSide:
-    """Rows of a table in memory.
+    """Rows of a table in memory, which threads begin to sort at once: whoever has positions to sort does so meanwhile.
 
     Ties go to the earlier row. Rows that have no position match nothing.
 
@@ -38,17 +38,19 @@ class PlainSide:
     def __init__(self, table: pa.Table, ra: Floats, dec: Floats, columns: list[str]) -> None:
         self._table = table.select(columns)
         self._ra, self._dec = ra, dec
+        threads = ThreadPoolExecutor(THREADS)
+        self._skies = [threads.submit(self._sorted, part) for part in self._parts()]
+        threads.shutdown(wait=False)
 
     def match(self, positions: Positions, rule: MatchRule) -> Found:
         """Match some positions, with each part of the table in a thread of its own."""
 
-        def with_part(part: slice) -> tuple[Integers, Integers, Floats]:
-            sky = self._sorted(part)
-            pairs = match_sorted(positions.ra, positions.dec, sky, rule, index=positions.index)
+        def with_part(sky: Future[SortedSky]) -> tuple[Integers, Integers, Floats]:
+            pairs = match_sorted(positions.ra, positions.dec, sky.result(), rule, index=positions.index)
             return positions.rows[pairs.left], pairs.right, pairs.distance_arcsec
 
         with ThreadPoolExecutor(THREADS) as threads:
-            found = list(threads.map(with_part, self._parts()))
+            found = list(threads.map(with_part, self._skies))
         left, right, separation = (np.concatenate(column) for column in zip(*found, strict=True))
         order, rank = rank_pairs(left, separation, [right], rule.n_neighbors)
         return Found(left[order], rank, separation[order], self._table.take(pa.array(right[order])))
