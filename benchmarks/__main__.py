@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.build:
         return 0
     failed = []
-    for case in options.cases or cases.NAMES:
+    for case in options.cases or [name for name in cases.NAMES if bench.full or name not in cases.FULL_ONLY]:
         if options.resume and is_measured(bench, case):
             print(f"{case}: measured already", flush=True)
             continue

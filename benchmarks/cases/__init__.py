@@ -25,6 +25,8 @@ _PLACES = {
     "packets": ("packets", "packets"),
 }
 NAMES = tuple(_PLACES)
+FULL_ONLY = ("scale",)
+"""What a tenth of the size tells nothing of: run there only if it is named."""
 
 
 def load(name: str) -> Callable[[Bench], CaseResult]:

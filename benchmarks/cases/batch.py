@@ -29,7 +29,7 @@ def large(bench: Bench) -> CaseResult:
 
 def one(bench: Bench) -> CaseResult:
     """Time one alert."""
-    return _beside_lsdb(bench, 1, "one alert, warm", bench.rounds(9, 2), repeats=10)
+    return _beside_lsdb(bench, 1, "one alert, warm", bench.rounds(9, 1), repeats=10)
 
 
 def plane(bench: Bench) -> CaseResult:

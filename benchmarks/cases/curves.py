@@ -30,7 +30,7 @@ def curves(bench: Bench) -> CaseResult:
     copy = skies.with_side_copy(skies.sky_copy(bench.size))
     with cluster() as client:
         run = _Runner(bench, client, bench.rounds(2, 1), result)
-        sizes = (1, 10, 100, 1000, 10_000, 100_000) if bench.full else (1, 100, 10_000)
+        sizes = (1, 10, 100, 1000, 10_000, 100_000) if bench.full else (1, 10_000)
         run.curve("batch size", [(n, copy, n, RADIUS_ARCSEC) for n in sizes])
         if bench.full:
             _of_catalogs(bench, run, copy)
@@ -102,7 +102,7 @@ def _table_curve(bench: Bench, result: CaseResult) -> Curve:
 
 def table_sizes(bench: Bench) -> tuple[int, ...]:
     """Rows of the right tables."""
-    return (500_000, 1_000_000, 2_000_000, 4_000_000) if bench.full else (100_000, 200_000, 400_000)
+    return (500_000, 1_000_000, 2_000_000, 4_000_000) if bench.full else (100_000, 200_000)
 
 
 def smaller_catalogs() -> list[LocalCopy]:

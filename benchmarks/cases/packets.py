@@ -30,7 +30,7 @@ def packets(bench: Bench) -> CaseResult:
     timings = {name: Timing(name) for name in (FOLDER_WAY, ARCHIVE_WAY, NAIVE)}
     differences: list[str] = []
     names = xmatches_names(copy)
-    few = min(len(natives) * (4 if bench.full else 2), 2000)
+    few = min(len(natives) * (4 if bench.full else 1), 2000)
     with (
         TemporaryDirectory(prefix="out-", dir=place) as name,
         cluster() as client,

@@ -27,7 +27,7 @@ def partitions(bench: Bench) -> CaseResult:
             Way(of_few, lambda batch: few.match(*batch), ours.batch_answer, 10),
             Way(of_many, lambda batch: many.match(*batch), ours.batch_answer, 10),
         ]
-        turns = in_turn(ways, make, rounds=bench.rounds(9, 3))
+        turns = in_turn(ways, make, rounds=bench.rounds(9, 2))
         result = CaseResult.of("the warm batch of 1,000 on many partitions against few", turns)
         batches = [make(10_000 + number) for number in range(10)]
         result.profile = profiled(lambda: [many.match(*batch) for batch in batches])

@@ -54,7 +54,8 @@ def start(bench: Bench) -> CaseResult:
                 timings[FIRST].seconds.append(seen["batches"][0])
                 timings[WARM].seconds += seen["batches"][1:]
             print(f"  round {number}: ready {seen['ready']:.2f} s, batches {seen['batches']}", flush=True)
-        result.profile = _in_a_process(Path(name), copy, [make(0)], PROFILED)[0]["profile"]
+        if bench.full:
+            result.profile = _in_a_process(Path(name), copy, [make(0)], PROFILED)[0]["profile"]
     result.ways = {name: timing.to_json() for name, timing in timings.items()}
     result.figures = {
         "ready_seconds": timings[READY].median,
