@@ -152,6 +152,8 @@ class TarSink:
 
     def _write_waiting(self) -> None:
         chunks, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if not chunks:
+            return  # Not every system takes none.
         with _writing(self._out):
             self._written += _write_all(self._file.fileno(), chunks)
             if self._written - self._flushed >= _FLUSH_BYTES and hasattr(os, "posix_fadvise"):
