@@ -17,8 +17,8 @@ HEAD = """# Benchmarks
 `make bench` measures at a tenth of the size, `make bench-full` at full size; `python -m benchmarks CASE [--full]` runs
 one case. The skies are made from a seed and kept under `~/.cache/xmatch-hats/bench`; building them is not timed.
 
-Within a case all ways run in turn, round by round, on the same input (A B A B ...; there and back, A B B A ..., where
-ACID is among them, which slows whatever comes next), after warm-ups; what is given are medians, and the lowest and
+Within a case all ways run in turn, round by round, on the same input (A B A B ...; there and back, A B B A ..., of
+tables and in bulk, where ACID slows whatever comes next), after warm-ups; what is given are medians, and the lowest and
 highest. A ratio is that of medians. Memory is the peak of the process and all of its children in one further run: on a
 cluster that ways share, it holds what the others have left there.
 

@@ -26,7 +26,7 @@ def library_header(name: str, size: int, modified: int, kind: bytes = tarfile.RE
 def fields_of(reader: type[tarfile.TarInfo], buf: bytes) -> list[object] | type[Exception]:
     try:
         header = reader.frombuf(buf, "utf-8", "surrogateescape")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, TypeError) as error:
         return type(error)
     return [getattr(header, name) for name in FIELDS]
 
@@ -58,6 +58,12 @@ class TestQuickHeader:
         owners = any(100 <= place < 124 or 329 <= place < 345 for place, _ in changes)
         # Owners are not looked at: what is no number there damages nothing.
         assert found == expected or (owners and expected is tarfile.InvalidHeaderError)
+
+    def test_plain_headers_are_not_left_to_the_library(self, monkeypatch):
+        monkeypatch.setattr(tarfile.TarInfo, "frombuf", None)
+        buf = member_header("folder/name.avro", 63_000, 1_543_000_000)
+        assert fields_of(QuickHeader, buf)[:3] == ["folder/name.avro", 63_000, 1_543_000_000]
+        assert fields_of(QuickHeader, buf[:156] + b"1" + buf[157:]) is TypeError
 
     @pytest.mark.parametrize("buf", [b"", bytes(512), b"x" * 511])
     def test_refuses_what_the_library_refuses(self, buf):

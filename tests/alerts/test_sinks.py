@@ -37,6 +37,18 @@ class TestSinks:
             assert [(packet.name, packet.read()) for packet in PacketSources([out])] == found
         assert sorted(found) == [("a.2.avro", b"3"), ("a.avro", b"1"), ("b/c.avro", b"2" * 10_000)]
 
+    @pytest.mark.parametrize("name", ["o.tar", "o.tar.gz"])
+    def test_packets_that_are_written_together_stay_in_order(self, tmp_path, name):
+        sizes = [10] * 1500 + [700_000, 3, 0, 2_500_000] + [1000] * 1500
+        packets = {f"{i}.avro": bytes([i % 251]) * size for i, size in enumerate(sizes)}
+        sink = TarSink(tmp_path / name)
+        for packet, data in packets.items():
+            sink.write(packet, [data[:5], data[5:]], 0)
+        sink.commit()
+        with tarfile.open(tmp_path / name) as tar:
+            found = [(member.name, tar.extractfile(member).read()) for member in tar]
+        assert found == list(packets.items())
+
     def test_archives_are_the_same_every_time(self, tmp_path):
         for name in ("a.tar.gz", "b.tar.gz"):
             sink = TarSink(tmp_path / name)
